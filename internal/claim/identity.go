@@ -1,0 +1,104 @@
+package claim
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"strconv"
+
+	"github.com/google/uuid"
+)
+
+// DefaultSubmitter stands for everybody, as long as no access keys name one.
+const DefaultSubmitter = "default"
+
+// KeyKind tells what the sender's key of a claim was.
+type KeyKind string
+
+// Kinds of key, in the order in which they are looked for: the first that a
+// claim has is its key.
+const (
+	NoKey          KeyKind = ""            // none: the id is random, and a repeat is another claim
+	ExternalKey    KeyKind = "external"    // external claim id or claim number
+	IdempotencyKey KeyKind = "idempotency" // Idempotency-Key header
+	FileKey        KeyKind = "file"        // SHA-256 of the import file, and the row
+)
+
+// Key is a sender's name of a claim. The same key always means the same claim.
+type Key struct {
+	Submitter string
+	Kind      KeyKind
+	Value     string // empty when Kind is NoKey
+}
+
+// key picks the draft's key.
+func (d *Draft) key(externalID string) Key {
+	k := Key{Submitter: d.Submitter}
+	if k.Submitter == "" {
+		k.Submitter = DefaultSubmitter
+	}
+	switch {
+	case externalID != "":
+		k.Kind, k.Value = ExternalKey, externalID
+	case d.IdempotencyKey != "":
+		k.Kind, k.Value = IdempotencyKey, d.IdempotencyKey
+	case d.Source.FileSHA256 != "":
+		k.Kind, k.Value = FileKey, d.Source.FileSHA256+":"+strconv.Itoa(d.Source.Row)
+	}
+	return k
+}
+
+// IdentitySecretSize is the size of Identity's secret, in bytes.
+const IdentitySecretSize = 32
+
+// Identity derives claim ids. Its secret is made once, with the claims
+// database, and kept with it: another secret gives other ids to the same keys.
+type Identity struct{ secret [IdentitySecretSize]byte }
+
+// NewIdentity takes the secret that the claims database keeps.
+func NewIdentity(secret [IdentitySecretSize]byte) Identity { return Identity{secret} }
+
+// ClaimID gives the id of a claim known by key: a UUIDv8 (RFC 9562) made of the
+// first 122 bits of HMAC-SHA-256 over submitter, kind and value, each behind its
+// length. Without a key it is a new UUIDv7.
+func (i Identity) ClaimID(key Key) uuid.UUID {
+	if key.Kind == NoKey {
+		return uuid.Must(uuid.NewV7()) // fails only where the system has no randomness
+	}
+	mac := hmac.New(sha256.New, i.secret[:])
+	for _, part := range []string{key.Submitter, string(key.Kind), key.Value} {
+		var size [8]byte
+		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
+		mac.Write(size[:])
+		mac.Write([]byte(part))
+	}
+	var id uuid.UUID
+	copy(id[:], mac.Sum(nil))
+	id[6] = id[6]&0x0f | 0x80 // version 8
+	id[8] = id[8]&0x3f | 0x80 // variant RFC 9562
+	return id
+}
+
+// Fingerprint is a SHA-256 over what a claim says: its lines, in order, every
+// field in its canonical form. It is kept beside PHI and never leaves there.
+type Fingerprint [sha256.Size]byte
+
+// fingerprint hashes the lines. Each text stands behind its length, so that no
+// two different claims give the same bytes.
+func fingerprint(lines []Line) Fingerprint {
+	buffer := make([]byte, 0, 128*len(lines))
+	for i := range lines {
+		l := &lines[i]
+		buffer = binary.AppendVarint(buffer, l.ServiceDate.seconds)
+		for _, text := range [...]string{l.Procedure, l.Quadrant, l.PlanGroupNumber, l.SubscriberNumber.text} {
+			buffer = binary.AppendUvarint(buffer, uint64(len(text)))
+			buffer = append(buffer, text...)
+		}
+		buffer = binary.AppendVarint(buffer, int64(l.ProviderNPI))
+		buffer = binary.AppendVarint(buffer, int64(l.ProviderFees))
+		buffer = binary.AppendVarint(buffer, int64(l.AllowedFees))
+		buffer = binary.AppendVarint(buffer, int64(l.MemberCoinsurance))
+		buffer = binary.AppendVarint(buffer, int64(l.MemberCopay))
+	}
+	return sha256.Sum256(buffer)
+}

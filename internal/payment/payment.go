@@ -1,0 +1,170 @@
+// Package payment is the other side of the wire: it consumes claims as the broker
+// delivers them and records exactly one payment for each, whatever is sent, how
+// often, and in what order. What can not be processed is parked as a dead letter.
+// It knows nothing of claims but what the message says.
+package payment
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claimrail/claimrail/internal/event"
+	"github.com/claimrail/claimrail/internal/money"
+)
+
+// Kinds of error. Test for them with errors.Is; everything else counts against
+// the message that caused it.
+var (
+	// ErrNotFound: there is no such payment or dead letter.
+	ErrNotFound = errors.New("not found")
+	// ErrClosed: the dead letter was redriven, discarded or paid already.
+	ErrClosed = errors.New("dead letter is closed")
+	// ErrNoClaim: the dead letter names no claim, so it can not be sent again.
+	ErrNoClaim = errors.New("dead letter names no claim")
+	// ErrUnavailable: the database can not be reached, is busy or is full. Nothing was
+	// written, or nobody knows; the same call may be made again.
+	ErrUnavailable = errors.New("payments database unavailable")
+)
+
+// Limits.
+const (
+	MaxBatch    = 500 // messages in one Record
+	MaxPage     = 200 // dead letters in one page
+	MaxAttempts = 8   // failures of a message before it is parked
+	MaxNote     = 500 // bytes of an actor, a reason or an error text that are kept
+)
+
+// Payment is one recorded payment.
+type Payment struct {
+	event.Key
+	ID         uuid.UUID
+	NetFee     money.Cents
+	Postings   []event.Posting // ascending by NPI
+	RecordedAt time.Time       // UTC, microseconds
+}
+
+// ID gives the payment id of a claim's version: a UUIDv8 derived from both, so
+// that a payment recorded again after a restore has the same id.
+func ID(key event.Key) uuid.UUID {
+	sum := sha256.Sum256([]byte("claimrail payment " + key.String()))
+	var id uuid.UUID
+	copy(id[:], sum[:])
+	id[6] = id[6]&0x0f | 0x80
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// Verdict is what Record did with one message.
+type Verdict int
+
+// Verdicts.
+const (
+	Recorded   Verdict = iota // a new payment
+	Repeat                    // the same payment was there already
+	Conflict                  // a payment of other content is there; nothing was changed
+	WrittenOff                // an operator discarded the claim; nothing was recorded
+)
+
+// Reason is a stable word that says why a message was parked.
+type Reason string
+
+// Reasons.
+const (
+	ReasonMalformed Reason = "malformed" // not a message of the contract
+	ReasonConflict  Reason = "conflict"  // another payment is on record for the claim
+	ReasonFailed    Reason = "failed"    // MaxAttempts failures
+)
+
+// LetterState says whether a dead letter still waits.
+type LetterState string
+
+// States of a dead letter.
+const (
+	LetterOpen      LetterState = "open"
+	LetterRedriven  LetterState = "redriven"  // an operator had it sent again
+	LetterDiscarded LetterState = "discarded" // an operator wrote the claim off
+	LetterPaid      LetterState = "paid"      // a copy of the message went through after all
+)
+
+// DeadLetter is a parked message.
+type DeadLetter struct {
+	ID        int64 // by the ledger, ascending
+	MessageID string
+	event.Ref // zero ClaimID where the body names no claim
+	NetFee    money.Cents
+	Reason    Reason
+	Error     string // what happened, no PHI
+	Attempts  int
+	Body      []byte
+	BodyHash  [sha256.Size]byte
+	ParkedAt  time.Time
+	State     LetterState
+	Closing   Decision // zero while open
+}
+
+// Decision is an operator's word on a dead letter, kept for ever.
+type Decision struct {
+	Actor  string
+	Reason string
+	At     time.Time
+}
+
+// LetterFilter selects dead letters; zero values select all.
+type LetterFilter struct {
+	State  LetterState
+	Reason Reason
+	Before int64 // only ids below this; 0: start at the newest
+	Limit  int   // 1..MaxPage
+}
+
+// Ledger is the payments database. All methods may be called at once.
+type Ledger interface {
+	// Record records the batch in one transaction, at now: one payment and its
+	// postings for each (claim, version) that has none, and open dead letters of it
+	// are closed as LetterPaid. A payment on record is Repeat where event.ClaimAccepted.Hash
+	// agrees, else Conflict. A claim with a tombstone is WrittenOff. The same claim may
+	// stand in the batch more than once. An error means that nothing was recorded, or
+	// (ErrUnavailable) that nobody knows.
+	Record(ctx context.Context, batch []event.ClaimAccepted, now time.Time) ([]Verdict, error)
+	// Fail counts one failure of the message and gives the count so far. Counts last.
+	Fail(ctx context.Context, messageID string, now time.Time) (attempts int, err error)
+	// Park stores a dead letter as LetterOpen, and forgets the failure count. The same
+	// MessageID parks once: again is no error and changes nothing.
+	Park(ctx context.Context, letter DeadLetter) error
+	// Standings gives what is on record, in the order of keys, event.MaxAsked at most.
+	Standings(ctx context.Context, keys []event.Key) ([]event.Standing, error)
+	// Payment gives the payment of the claim's highest version, or ErrNotFound.
+	Payment(ctx context.Context, claimID uuid.UUID) (Payment, error)
+	// DeadLetters lists dead letters, the newest first.
+	DeadLetters(ctx context.Context, filter LetterFilter) ([]DeadLetter, error)
+	// Redrive closes all open dead letters of the letter's claim as LetterRedriven, so
+	// that the claim's standing is Unknown and claim-process sends it again. Errors:
+	// ErrNotFound, ErrClosed, ErrNoClaim.
+	Redrive(ctx context.Context, id int64, decision Decision) (DeadLetter, error)
+	// Discard closes all open dead letters of the letter's claim as LetterDiscarded and, unless
+	// the claim is paid, leaves a tombstone: no copy of the message will ever be paid. A
+	// letter that names no claim is just closed. Errors: ErrNotFound, ErrClosed.
+	Discard(ctx context.Context, id int64, decision Decision) (DeadLetter, error)
+	// OpenDeadLetters counts those that wait, for metrics.
+	OpenDeadLetters(ctx context.Context) (int, error)
+	// Snapshot opens a view of one moment, for verification.
+	Snapshot(ctx context.Context) (Snapshot, error)
+	// Ping fails where the database can not be used or its schema is not this program's.
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// Snapshot is the whole ledger at one moment. Close it.
+type Snapshot interface {
+	// Payments gives every payment, ascending by the bytes of the claim id, then version.
+	Payments(ctx context.Context) iter.Seq2[Payment, error]
+	// Parked gives the keys of claims with an open dead letter or a tombstone,
+	// ascending, each once.
+	Parked(ctx context.Context) iter.Seq2[event.Key, error]
+	Close() error
+}
