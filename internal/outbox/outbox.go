@@ -54,10 +54,14 @@ const (
 	MarkFailed
 	// Postpone: Published or Dead and same Gen -> same state; only DueAt changes.
 	Postpone
+	// AskNow: Published or Dead, any Gen -> same state; only DueAt changes. A hint
+	// carries no Gen, so it can not Resend; it has payments asked at once instead.
+	AskNow
 	// Resend: Published or Dead and same Gen -> Pending with Gen+1, no attempts, no error.
 	Resend
 	// Settle: any state and Gen, if the row's net fee is Paid.NetFee -> row gone,
-	// settlement stored. With another net fee -> Dead with ReasonAmount: somebody must look.
+	// settlement stored. With another net fee -> Dead with ReasonAmount, due at DueAt:
+	// somebody must look.
 	Settle
 	// MarkDead: any state but Discarded, any Gen -> Dead, with Reason.
 	MarkDead
@@ -72,7 +76,7 @@ const ReasonAmount = "payments recorded another amount"
 type Change struct {
 	event.Ref // Gen counts where the move's guard names it
 	Move      Move
-	DueAt     time.Time      // when the row is due next; all moves but Settle and MarkDiscarded
+	DueAt     time.Time      // when the row, if it stays, is due next; all moves but MarkDiscarded
 	Sequence  uint64         // MarkPublished
 	Reason    string         // MarkFailed, MarkDead, MarkDiscarded; MaxReasonBytes at most are kept
 	Paid      event.Standing // Settle: the payment on record

@@ -1,0 +1,146 @@
+// Package broker is the way between claim-process and payments, and the only home
+// of NATS. Claims travel one way through a JetStream stream, at least once;
+// questions, answers and hints travel as plain messages, at most once. Nothing on
+// the line relies on the broker to keep what it acknowledged: the outbox asks
+// payments until a claim is on record there.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Defaults of Config.
+const (
+	DefaultStreamBytes = 1 << 30
+	DefaultAckWait     = 30 * time.Second
+)
+
+// Waits.
+const (
+	startTimeout   = 30 * time.Second // for the embedded server; it may have a stream to recover
+	requestTimeout = 5 * time.Second  // for one answer of the broker or of payments, at most
+	flushTimeout   = 2 * time.Second  // for what is still to be sent at Close
+	stopTimeout    = 10 * time.Second // for the embedded server to write its files and end
+)
+
+// Config is how a broker is set up.
+type Config struct {
+	// Dir is where the embedded server keeps its files; it is made where it is missing.
+	// Only one process may use it at a time, and the caller sees to that.
+	Dir string
+	// StreamBytes bounds the stream on disk; 0: DefaultStreamBytes. A full stream
+	// takes no more messages, and the claims wait in the outbox.
+	StreamBytes int64
+	// AckWait is how long a consumer may take to answer a message before it is sent
+	// again; 0: DefaultAckWait.
+	AckWait time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.StreamBytes == 0 {
+		c.StreamBytes = DefaultStreamBytes
+	}
+	if c.AckWait == 0 {
+		c.AckWait = DefaultAckWait
+	}
+	return c
+}
+
+// Broker is a connection to NATS with the stream and the consumer in place. It is
+// outbox.Line for claim-process, and feed and hinter for payments. All methods may be
+// called at once.
+type Broker struct {
+	config Config
+	logger *slog.Logger
+	server *server.Server // nil if the server is somebody else's
+	conn   *nats.Conn
+	js     jetstream.JetStream
+
+	mending sync.Mutex         // held while stream and consumer are made
+	pull    jetstream.Consumer // the consumer by its names: it stays good when both are made anew
+}
+
+// OpenEmbedded starts a NATS server within this process, with its files below
+// config.Dir and no open port, and connects to it. Close it.
+func OpenEmbedded(ctx context.Context, config Config, logger *slog.Logger) (*Broker, error) {
+	config = config.withDefaults()
+	embedded, err := startServer(config, logger)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded broker in %s: %w", config.Dir, err)
+	}
+	b, err := open(ctx, config, logger, nats.InProcessServer(embedded))
+	if err != nil {
+		return nil, errors.Join(err, stopServer(embedded))
+	}
+	b.server = embedded
+	return b, nil
+}
+
+// open connects, and puts stream and consumer in place.
+func open(ctx context.Context, config Config, logger *slog.Logger, options ...nats.Option) (*Broker, error) {
+	options = append(options,
+		nats.Name("claimrail"),
+		nats.MaxReconnects(-1),
+		nats.Timeout(requestTimeout),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				logger.Warn("the connection to the broker is lost, connecting again", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { logger.Info("the broker is connected again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			logger.Warn("the connection to the broker reports an error", "error", err)
+		}),
+	)
+	conn, err := nats.Connect("", options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the broker: %w", err)
+	}
+	b := &Broker{config: config, logger: logger, conn: conn}
+	b.js, err = jetstream.New(conn, jetstream.WithPublishAsyncTimeout(requestTimeout))
+	if err == nil {
+		err = b.ensure(ctx)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("set up the broker: %w", err)
+	}
+	return b, nil
+}
+
+// Ping fails where messages can not be sent: no connection, or no stream.
+func (b *Broker) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	err := b.mended(ctx, func() error {
+		_, err := b.streamInfo(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("ping the broker: %w", err)
+	}
+	return nil
+}
+
+// Close sends what is still to be sent, then ends the connection and the embedded
+// server, and waits for it. Whoever fetches or serves has to be done before.
+func (b *Broker) Close() error {
+	err := b.conn.FlushTimeout(flushTimeout)
+	if err != nil {
+		err = fmt.Errorf("flush the connection to the broker: %w", err)
+	}
+	b.conn.Close()
+	if b.server != nil {
+		err = errors.Join(err, stopServer(b.server))
+	}
+	return err
+}

@@ -1,0 +1,135 @@
+package outbox
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// Defaults of Config.
+const (
+	DefaultGrace      = 5 * time.Second
+	DefaultSweepEvery = 2 * time.Second
+	DefaultDeadEvery  = 30 * time.Second
+)
+
+// Limits of what the two workers wait for, and of what they take at once.
+const (
+	relayBatch      = 500                    // rows in one Publish
+	relayPoll       = 250 * time.Millisecond // other processes write rows without a Wake here
+	publishTimeout  = 5 * time.Second        // for the acks of one batch
+	databaseTimeout = 5 * time.Second        // for one Due or Apply
+	askTimeout      = 5 * time.Second        // for Progress and Ask together
+
+	minBackoff      = 100 * time.Millisecond
+	maxRowBackoff   = 30 * time.Second // of one row
+	maxRelayBackoff = 5 * time.Second  // of the relay itself, when nothing goes out
+	unsendableEvery = time.Hour        // how often a row that can not be sent is looked at again
+	maxPatience     = 10 * time.Minute // between two questions about a row
+	maxDoublings    = 6                // of Grace, one for each generation
+)
+
+// Config is what Relay and Sweep work with. All fields but the durations must be set.
+type Config struct {
+	Rows   Rows
+	Line   Line
+	Logger *slog.Logger
+	Now    func() time.Time
+	Random func() float64 // in [0, 1); spreads retries; safe for use by several goroutines
+
+	Grace      time.Duration // from a send to the first question about it; 0: DefaultGrace
+	SweepEvery time.Duration // between two rounds of questions; 0: DefaultSweepEvery
+	DeadEvery  time.Duration // between two questions about a Dead row; 0: DefaultDeadEvery
+}
+
+func (c Config) withDefaults() Config {
+	if c.Grace == 0 {
+		c.Grace = DefaultGrace
+	}
+	if c.SweepEvery == 0 {
+		c.SweepEvery = DefaultSweepEvery
+	}
+	if c.DeadEvery == 0 {
+		c.DeadEvery = DefaultDeadEvery
+	}
+	return c
+}
+
+// patience is how long a message of this generation is given before payments is
+// asked about it. It doubles from one generation to the next, so that a claim
+// which is lost again and again does not fill the line with copies.
+func (c *Config) patience(gen int) time.Duration {
+	return min(c.Grace<<min(gen, maxDoublings), maxPatience)
+}
+
+// backoff draws a wait after so many failures in a row, 0 being the first: from
+// minBackoff to a ceiling that doubles up to limit.
+func (c *Config) backoff(failures int, limit time.Duration) time.Duration {
+	ceiling := 2 * minBackoff
+	for range failures {
+		if ceiling >= limit {
+			break
+		}
+		ceiling *= 2
+	}
+	return minBackoff + time.Duration(c.Random()*float64(min(ceiling, limit)-minBackoff))
+}
+
+// due reads one batch of the queue.
+func (c *Config) due(ctx context.Context, queue Queue, limit int) ([]Row, error) {
+	ctx, cancel := context.WithTimeout(ctx, databaseTimeout)
+	defer cancel()
+	return c.Rows.Due(ctx, queue, c.Now(), limit)
+}
+
+// apply makes the changes even if ctx ends meanwhile: what they tell has happened.
+func (c *Config) apply(ctx context.Context, changes []Change) (applied int, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), databaseTimeout)
+	defer cancel()
+	return c.Rows.Apply(ctx, changes, c.Now())
+}
+
+// sleep waits for the signal, the end of ctx, or so long.
+func sleep(ctx context.Context, signal <-chan struct{}, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-signal:
+	case <-timer.C:
+	}
+}
+
+// signal wakes whoever sleeps on the channel, which has room for one: a second
+// signal before the first is taken adds nothing.
+func signal(to chan<- struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
+	}
+}
+
+// streak is a run of failures of one kind. Only its first and its end are logged.
+type streak struct {
+	logger   *slog.Logger
+	what     string // what can not be done
+	failures int
+}
+
+// fail counts one failure. At a shutdown everything fails; that is no news.
+func (s *streak) fail(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	if s.failures == 0 {
+		s.logger.WarnContext(ctx, s.what+": trying again until it works", "error", err)
+	}
+	s.failures++
+}
+
+func (s *streak) end(ctx context.Context) {
+	if s.failures > 0 {
+		s.logger.InfoContext(ctx, s.what+": works again", "failures", s.failures)
+	}
+	s.failures = 0
+}

@@ -1,0 +1,198 @@
+package sqliteledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/claimrail/claimrail/internal/money"
+	"github.com/claimrail/claimrail/internal/payment"
+	"github.com/claimrail/claimrail/internal/sqlitefile"
+)
+
+// Park implements payment.Ledger.
+func (l *Ledger) Park(ctx context.Context, letter payment.DeadLetter) error {
+	return l.write(ctx, "park message "+letter.MessageID, func(ctx context.Context, tx *sql.Tx) error {
+		const insert = `
+INSERT INTO dead_letters (message_id, claim_id, version, gen, net_fee_cents, reason, error, attempts, body, body_hash, parked_at, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open')
+ON CONFLICT (message_id) DO NOTHING`
+		body := letter.Body
+		if body == nil {
+			body = []byte{}
+		}
+		if _, err := tx.ExecContext(ctx, insert,
+			letter.MessageID, claimBlob(letter.ClaimID), letter.Version, letter.Gen, int64(letter.NetFee),
+			string(letter.Reason), payment.Note(letter.Error), letter.Attempts, body, letter.BodyHash[:],
+			sqlitefile.Micros(letter.ParkedAt),
+		); err != nil {
+			return fmt.Errorf("insert dead letter: %w", err)
+		}
+		const forget = `DELETE FROM failures WHERE message_id = ?`
+		if _, err := tx.ExecContext(ctx, forget, letter.MessageID); err != nil {
+			return fmt.Errorf("forget failures: %w", err)
+		}
+		return nil
+	})
+}
+
+// claimBlob gives the id as it is stored, NULL where no claim is named.
+func claimBlob(id uuid.UUID) any {
+	if id == uuid.Nil {
+		return nil
+	}
+	return id[:]
+}
+
+// DeadLetters implements payment.Ledger. A limit out of its range is taken for MaxPage.
+func (l *Ledger) DeadLetters(ctx context.Context, filter payment.LetterFilter) ([]payment.DeadLetter, error) {
+	limit := filter.Limit
+	if limit < 1 || limit > payment.MaxPage {
+		limit = payment.MaxPage
+	}
+	query := selectLetter + " WHERE true"
+	var arguments []any
+	if filter.State != "" {
+		query += " AND state = ?"
+		arguments = append(arguments, string(filter.State))
+	}
+	if filter.Reason != "" {
+		query += " AND reason = ?"
+		arguments = append(arguments, string(filter.Reason))
+	}
+	if filter.Before > 0 {
+		query += " AND id < ?"
+		arguments = append(arguments, filter.Before)
+	}
+	rows, err := l.file.Reader().QueryContext(ctx, query+" ORDER BY id DESC LIMIT ?", append(arguments, limit)...)
+	if err != nil {
+		return nil, fmt.Errorf("list dead letters: %w", explain(err))
+	}
+	defer func() { _ = rows.Close() }()
+	var letters []payment.DeadLetter
+	for rows.Next() {
+		letter, err := scanLetter(rows)
+		if err != nil {
+			return nil, fmt.Errorf("list dead letters: %w", explain(err))
+		}
+		letters = append(letters, letter)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list dead letters: %w", explain(err))
+	}
+	return letters, nil
+}
+
+const selectLetter = `
+SELECT id, message_id, claim_id, version, gen, net_fee_cents, reason, error, attempts, body, body_hash, parked_at,
+       state, closed_by, closed_why, closed_at
+FROM dead_letters`
+
+// scanLetter reads a row of selectLetter.
+func scanLetter(row interface{ Scan(into ...any) error }) (payment.DeadLetter, error) {
+	var (
+		letter             payment.DeadLetter
+		netFee             int64
+		hash               []byte
+		parkedAt, closedAt int64
+	)
+	err := row.Scan(&letter.ID, &letter.MessageID, &letter.ClaimID, &letter.Version, &letter.Gen, &netFee, &letter.Reason,
+		&letter.Error, &letter.Attempts, &letter.Body, &hash, &parkedAt,
+		&letter.State, &letter.Closing.Actor, &letter.Closing.Reason, &closedAt)
+	if err != nil {
+		return payment.DeadLetter{}, err
+	}
+	letter.NetFee = money.Cents(netFee)
+	copy(letter.BodyHash[:], hash)
+	letter.ParkedAt = sqlitefile.Time(parkedAt)
+	letter.Closing.At = sqlitefile.Time(closedAt)
+	return letter, nil
+}
+
+// OpenDeadLetters implements payment.Ledger.
+func (l *Ledger) OpenDeadLetters(ctx context.Context) (int, error) {
+	var count int
+	const query = `SELECT count(*) FROM dead_letters WHERE state = 'open'`
+	if err := l.file.Reader().QueryRowContext(ctx, query).Scan(&count); err != nil {
+		return 0, fmt.Errorf("count open dead letters: %w", explain(err))
+	}
+	return count, nil
+}
+
+// Redrive implements payment.Ledger.
+func (l *Ledger) Redrive(ctx context.Context, id int64, decision payment.Decision) (payment.DeadLetter, error) {
+	return l.decide(ctx, fmt.Sprintf("redrive dead letter %d", id), id, payment.LetterRedriven, decision,
+		func(_ context.Context, _ *sql.Tx, letter payment.DeadLetter) error {
+			if letter.ClaimID == uuid.Nil {
+				return payment.ErrNoClaim
+			}
+			return nil
+		})
+}
+
+// Discard implements payment.Ledger.
+func (l *Ledger) Discard(ctx context.Context, id int64, decision payment.Decision) (payment.DeadLetter, error) {
+	return l.decide(ctx, fmt.Sprintf("discard dead letter %d", id), id, payment.LetterDiscarded, decision,
+		func(ctx context.Context, tx *sql.Tx, letter payment.DeadLetter) error {
+			if letter.ClaimID == uuid.Nil {
+				return nil
+			}
+			const query = `
+INSERT INTO tombstones (claim_id, version, letter_id, actor, reason, at)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6
+WHERE NOT EXISTS (SELECT 1 FROM payments WHERE claim_id = ?1 AND version = ?2)
+ON CONFLICT (claim_id, version) DO NOTHING`
+			if _, err := tx.ExecContext(ctx, query, letter.ClaimID[:], letter.Version, letter.ID,
+				payment.Note(decision.Actor), payment.Note(decision.Reason), sqlitefile.Micros(decision.At)); err != nil {
+				return fmt.Errorf("insert tombstone: %w", err)
+			}
+			return nil
+		})
+}
+
+// decide closes a letter, and the others that are open for the same claim, after
+// also did its part in the same transaction.
+func (l *Ledger) decide(ctx context.Context, what string, id int64, state payment.LetterState, decision payment.Decision,
+	also func(context.Context, *sql.Tx, payment.DeadLetter) error,
+) (letter payment.DeadLetter, err error) {
+	err = l.write(ctx, what, func(ctx context.Context, tx *sql.Tx) error {
+		letter, err = letterByID(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if letter.State != payment.LetterOpen {
+			return payment.ErrClosed
+		}
+		if err := also(ctx, tx, letter); err != nil {
+			return err
+		}
+		const query = `
+UPDATE dead_letters SET state = ?, closed_by = ?, closed_why = ?, closed_at = ?
+WHERE state = 'open' AND (id = ? OR claim_id = ? AND version = ?)`
+		if _, err := tx.ExecContext(ctx, query, string(state), payment.Note(decision.Actor), payment.Note(decision.Reason),
+			sqlitefile.Micros(decision.At), id, claimBlob(letter.ClaimID), letter.Version); err != nil {
+			return fmt.Errorf("close dead letters: %w", err)
+		}
+		letter, err = letterByID(ctx, tx, id)
+		return err
+	})
+	if err != nil {
+		return payment.DeadLetter{}, err
+	}
+	return letter, nil
+}
+
+// letterByID gives one letter, or payment.ErrNotFound.
+func letterByID(ctx context.Context, tx *sql.Tx, id int64) (payment.DeadLetter, error) {
+	letter, err := scanLetter(tx.QueryRowContext(ctx, selectLetter+" WHERE id = ?", id))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return payment.DeadLetter{}, payment.ErrNotFound
+	case err != nil:
+		return payment.DeadLetter{}, fmt.Errorf("select dead letter: %w", err)
+	}
+	return letter, nil
+}

@@ -1,0 +1,63 @@
+package sqlitefile
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	"modernc.org/sqlite"
+	"modernc.org/sqlite/lib"
+)
+
+// Kinds of error. Test for them with errors.Is; engines give them their own names.
+var (
+	// ErrUnavailable: the file can not be reached, is locked by somebody else, or the
+	// disk is full or broken, or the caller's context ended. Nothing was written.
+	ErrUnavailable = errors.New("database file unavailable")
+	// ErrUnknownOutcome: COMMIT failed in a way that may have written all the same.
+	ErrUnknownOutcome = errors.New("outcome of the commit is unknown")
+	// ErrNewerSchema: a newer program has migrated the file; this one would not
+	// understand what is in it.
+	ErrNewerSchema = errors.New("database has a newer schema; use the program that made it, or a newer one")
+)
+
+// Classify marks an error of a statement as ErrUnavailable where the same call may
+// succeed later, and otherwise gives it back as it is. A marked error, and nil, stay so.
+func Classify(err error) error {
+	if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) {
+		return err
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, driver.ErrBadConn) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	switch primaryCode(err) {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_INTERRUPT,
+		sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	default:
+		return err // SQLITE_CORRUPT among them: later it will be no better
+	}
+}
+
+// classifyCommit is Classify for COMMIT itself. Only where SQLite is known to have
+// rolled back is the outcome known; a failed fsync, say, leaves a commit record in
+// the log that a crash would bring to life.
+func classifyCommit(err error) error {
+	switch primaryCode(err) {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CONSTRAINT:
+		return Classify(err)
+	default:
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+}
+
+// primaryCode gives SQLite's result code without its extension; 0 for errors
+// that are not SQLite's.
+func primaryCode(err error) int {
+	var failure *sqlite.Error
+	if !errors.As(err, &failure) {
+		return 0
+	}
+	return failure.Code() & 0xff
+}
