@@ -164,6 +164,11 @@ func (v *snapshot) eachTotal(ctx context.Context, yield func(store.ProviderTotal
 	return rows.Err()
 }
 
+// Top ranks providers by total net fee; limit is 1..store.MaxTop.
+func (v *snapshot) Top(ctx context.Context, limit int) ([]store.ProviderTotal, error) {
+	return rank(ctx, v.tx, limit)
+}
+
 // Close ends the view.
 func (v *snapshot) Close() error {
 	if err := errors.Join(v.tx.Rollback(), v.conn.Close()); err != nil {

@@ -73,8 +73,18 @@ func totals(t *testing.T, snapshot store.Snapshot) []store.ProviderTotal {
 	return all
 }
 
-// A snapshot gives every claim with what became of it, by the bytes of the ids, and
-// every total, by NPI. A reader may stop early.
+// ranked reads the ranking of a snapshot.
+func ranked(t *testing.T, snapshot store.Snapshot, limit int) []store.ProviderTotal {
+	t.Helper()
+	top, err := snapshot.Top(t.Context(), limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return top
+}
+
+// A snapshot gives every claim with what became of it, by the bytes of the ids, every
+// total, by NPI, and the ranking. A reader may stop early.
 func snapshotContent(t *testing.T, f *fixture) {
 	waiting := f.claim(t, "waiting", nets(npiB, 100), nets(npiC, -30), nets(npiB, 1))
 	paid := f.claim(t, "", nets(npiA, 7))
@@ -113,9 +123,18 @@ func snapshotContent(t *testing.T, f *fixture) {
 	}
 	same(t, "claims", audited(t, snapshot), want)
 	same(t, "totals", totals(t, snapshot), []store.ProviderTotal{
-		{ProviderNPI: c, TotalNetFee: -30, ClaimCount: 1}, {ProviderNPI: b, TotalNetFee: 101, ClaimCount: 1},
+		{ProviderNPI: c, TotalNetFee: -30, ClaimCount: 1},
+		{ProviderNPI: b, TotalNetFee: 101, ClaimCount: 1},
 		{ProviderNPI: a, TotalNetFee: 16, ClaimCount: 2},
 	})
+	same(t, "ranking", ranked(t, snapshot, 2), []store.ProviderTotal{
+		{ProviderNPI: b, TotalNetFee: 101, ClaimCount: 1}, {ProviderNPI: a, TotalNetFee: 16, ClaimCount: 2},
+	})
+	for _, limit := range []int{0, store.MaxTop + 1} {
+		if got, err := snapshot.Top(t.Context(), limit); err == nil {
+			t.Errorf("ranking of %d: got %v, want an error", limit, got)
+		}
+	}
 }
 
 // What is written once the snapshot is open can not be seen in it.
@@ -131,6 +150,7 @@ func snapshotIsOneMoment(t *testing.T, f *fixture) {
 	}
 	want := []store.ProviderTotal{{ProviderNPI: parseNPI(t, npiA), TotalNetFee: 1, ClaimCount: 1}}
 	same(t, "totals", totals(t, snapshot), want)
+	same(t, "ranking", ranked(t, snapshot, 10), want)
 	same(t, "totals of a later snapshot", len(totals(t, f.snapshot(t))), 2)
 }
 
@@ -189,6 +209,7 @@ func snapshotOfNothing(t *testing.T, f *fixture) {
 	snapshot := f.snapshot(t)
 	same(t, "claims", audited(t, snapshot), []store.Audited(nil))
 	same(t, "totals", totals(t, snapshot), []store.ProviderTotal(nil))
+	same(t, "ranking", ranked(t, snapshot, 10), []store.ProviderTotal(nil))
 }
 
 // The secret is made once and stays, or every claim id would change; another database
