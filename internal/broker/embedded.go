@@ -39,12 +39,12 @@ func startServer(config Config, logger *slog.Logger) (*server.Server, error) {
 	lines := &serverLog{logger: logger.With("from", "nats-server")}
 	embedded.SetLoggerV2(lines, false, false, false)
 	embedded.Start()
+	// A server that gave up says so, and would be waited for in vain.
+	if fatal := lines.fatal.Load(); fatal != nil {
+		return nil, errors.Join(errors.New(*fatal), stopServer(embedded))
+	}
 	if !embedded.ReadyForConnections(startTimeout) || !embedded.JetStreamEnabled() {
-		err := errors.New("the server did not get ready")
-		if fatal := lines.fatal.Load(); fatal != nil {
-			err = errors.New(*fatal)
-		}
-		return nil, errors.Join(err, stopServer(embedded))
+		return nil, errors.Join(errors.New("the server did not get ready"), stopServer(embedded))
 	}
 	return embedded, nil
 }

@@ -1,0 +1,12 @@
+package broker
+
+import (
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// JetStream lets tests break what the broker has made.
+func (b *Broker) JetStream() jetstream.JetStream { return b.js }
+
+// Server is the embedded server; nil if there is none.
+func (b *Broker) Server() *server.Server { return b.server }
