@@ -144,6 +144,7 @@ bad configuration.`,
 	flags.StringVar(&p.server, "server", "", "work over HTTP on the server at this `URL` instead of on the data directory")
 	flags.BoolVar(&p.json, "json", false, "write JSON, for programs")
 	root.AddCommand(
+		newServeCommand(p),
 		newVersionCommand(p),
 	)
 	return root

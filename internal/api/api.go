@@ -80,6 +80,7 @@ type Config struct {
 	Letters               Letters
 	Probes                []Probe
 	Metrics               http.Handler
+	Observe               func(method, route string, status int, took time.Duration) // called after each request
 	TopProvidersPerMinute int // requests of one client in any 60 seconds
 	Now                   func() time.Time
 	Logger                *slog.Logger
@@ -151,7 +152,11 @@ func (a *API) routes() []route {
 // serve wraps a route in what all of them need: a bound on how many run at once, an
 // end to panics, and one way to tell errors.
 func (a *API) serve(rt *route) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(plain http.ResponseWriter, r *http.Request) {
+		w := &watched{ResponseWriter: plain, status: http.StatusOK}
+		defer func(start time.Time) {
+			a.Observe(rt.method, rt.path, w.status, time.Since(start))
+		}(time.Now())
 		if !rt.open {
 			select {
 			case a.inFlight <- struct{}{}:
@@ -176,6 +181,21 @@ func (a *API) serve(rt *route) http.Handler {
 		}
 	})
 }
+
+// watched notes the status of an answer.
+type watched struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *watched) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // nowhere answers what no route takes: a path that is not there, or one that is but not
 // with this method.
