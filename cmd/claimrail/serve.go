@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,8 +65,12 @@ func (p *program) serve(ctx context.Context, c config) (err error) {
 	logger.InfoContext(ctx, "claimrail is ready", "url", url, "docs", url+"/docs", "data", c.DataDir,
 		"version", version, "after", time.Since(started).Round(time.Millisecond))
 	serving := stage{"HTTP", func(ctx context.Context) error { return api.Serve(ctx, listener, handler, logger) }}
-	context.AfterFunc(ctx, func() { logger.Info("stopping: no more claims are taken, those under way are finished") })
-	if err := runStages(ctx, append([]stage{serving}, l.stages()...)); err != nil {
+	farewell := stage{"farewell", func(ctx context.Context) error {
+		<-ctx.Done()
+		logger.Info("stopping: no more claims are taken, those under way are finished")
+		return nil
+	}}
+	if err := runStages(ctx, append([]stage{farewell, serving}, l.stages()...)); err != nil {
 		return err
 	}
 	logger.Info("stopped")
@@ -92,5 +95,3 @@ func (l *line) apiConfig(c config, m *meter) api.Config {
 		Version:               version,
 	}
 }
-
-var _ http.Handler = (*api.API)(nil)
