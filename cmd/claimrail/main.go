@@ -55,8 +55,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // report prints an error, and the hint that it may have, and gives the exit code.
 func report(stderr io.Writer, err error) int {
 	fmt.Fprintf(stderr, "claimrail: %v\n", err)
-	var hinted *hintedError
-	if !errors.As(err, &hinted) {
+	hinted, ok := errors.AsType[*hintedError](err)
+	if !ok {
 		return exitFailed
 	}
 	if hinted.hint != "" {
@@ -80,8 +80,7 @@ func (e *hintedError) Unwrap() error { return e.err }
 
 // hint adds a hint to an error. An error that has one keeps it.
 func hint(err error, format string, arguments ...any) error {
-	var hinted *hintedError
-	if errors.As(err, &hinted) {
+	if _, hinted := errors.AsType[*hintedError](err); hinted {
 		return err
 	}
 	return &hintedError{err: err, hint: fmt.Sprintf(format, arguments...)}
@@ -90,8 +89,7 @@ func hint(err error, format string, arguments ...any) error {
 // misuse marks an error as the caller's: the exit code is exitMisuse. An error that is
 // hinted keeps its hint.
 func misuse(err error, advice string) error {
-	var hinted *hintedError
-	if errors.As(err, &hinted) && hinted.hint != "" {
+	if hinted, ok := errors.AsType[*hintedError](err); ok && hinted.hint != "" {
 		advice = hinted.hint
 	}
 	return &hintedError{err: err, hint: advice, misuse: true}
@@ -145,9 +143,25 @@ bad configuration.`,
 	flags.BoolVar(&p.json, "json", false, "write JSON, for programs")
 	root.AddCommand(
 		newServeCommand(p),
+		newTopCommand(p),
+		newClaimsCommand(p),
+		newDeadLettersCommand(p),
+		newVerifyCommand(p),
 		newVersionCommand(p),
 	)
+	strictCompletion(root)
 	return root
+}
+
+// strictCompletion makes the completion command, and has it refuse shells that it does not
+// know; by itself it would show its help, which a shell would then try to run.
+func strictCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			cmd.Args, cmd.RunE = noSuchCommand, showHelp
+		}
+	}
 }
 
 // start runs once the command line is understood, before the command does anything.
@@ -191,8 +205,7 @@ func exactly(names ...string) cobra.PositionalArgs {
 
 // explainFlagError says which flag an unknown one may have been meant to be.
 func explainFlagError(cmd *cobra.Command, err error) error {
-	var unknown *pflag.NotExistError
-	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() == "" {
 		var known []string
 		add := func(flag *pflag.Flag) { known = append(known, flag.Name) }
 		cmd.Flags().VisitAll(add)
