@@ -157,6 +157,7 @@ func (a *API) serve(rt *route) http.Handler {
 		defer func(start time.Time) {
 			a.Observe(rt.method, rt.path, w.status, time.Since(start))
 		}(time.Now())
+		boundBody(w, r)
 		if !rt.open {
 			select {
 			case a.inFlight <- struct{}{}:

@@ -17,6 +17,15 @@ const (
 	minBodyRate = 16 << 10 // bytes per second
 )
 
+// boundBody gives a body that nobody reads, or not to its end, bodyGrace to come in:
+// the server reads what is left of it after the answer. readBody gives more to a sender
+// that keeps up.
+func boundBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyGrace))
+	}
+}
+
 // readBody reads a JSON body, at most MaxBodyBytes of it.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err := checkContent(r.Header); err != nil {
@@ -28,16 +37,15 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	control := http.NewResponseController(w)
 	paced := &pacedReader{from: http.MaxBytesReader(w, r.Body, MaxBodyBytes), start: time.Now(), deadline: control.SetReadDeadline}
 	body, err := io.ReadAll(paced)
-	// The deadline was for the body alone; left standing, it would end the wait for the
-	// client's next request, and the handler's context with it.
-	_ = control.SetReadDeadline(time.Time{})
 	switch tooLarge := (*http.MaxBytesError)(nil); {
 	case err == nil:
+		// Left standing, the deadline would end the wait for the client's next request,
+		// and the handler's context with it.
+		_ = control.SetReadDeadline(time.Time{})
 		return body, nil
 	case errors.As(err, &tooLarge):
 		return nil, errTooLarge()
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		w.Header().Set("Connection", "close")
 		return nil, newFault(http.StatusRequestTimeout, "slow-body", "the body came too slowly; send it again")
 	default:
 		return nil, newFault(http.StatusBadRequest, "broken-body", "the body could not be read to its end; send it again")
