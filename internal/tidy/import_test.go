@@ -85,7 +85,7 @@ func technologies() []technology {
 
 		use("github.com/nats-io", "broker"),
 		use("modernc.org", "sqlitefile sqlitestore sqliteledger"),
-		use("github.com/gofrs/flock", "sqlitefile"),
+		use("github.com/gofrs/flock", "sqlitefile claimrail"),
 		use("github.com/jackc/pgx", "pgfile pgstore pgledger pgtest"),
 		use("github.com/pressly/goose", "sqlitefile pgfile"),
 		use("github.com/danielgtaylor/huma", "api claimrail"),
