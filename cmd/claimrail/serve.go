@@ -63,7 +63,7 @@ func (p *program) serve(ctx context.Context, c config) (err error) {
 	meter := newMeter(l)
 	handler := api.New(l.apiConfig(c, meter))
 	logger.InfoContext(ctx, "claimrail is ready", "url", url, "docs", url+"/docs", "data", c.DataDir,
-		"version", version, "after", time.Since(started).Round(time.Millisecond))
+		"version", readBuild().Version, "after", time.Since(started).Round(time.Millisecond))
 	serving := stage{"HTTP", func(ctx context.Context) error { return api.Serve(ctx, listener, handler, logger) }}
 	farewell := stage{"farewell", func(ctx context.Context) error {
 		<-ctx.Done()
@@ -92,6 +92,6 @@ func (l *line) apiConfig(c config, m *meter) api.Config {
 		TopProvidersPerMinute: c.TopProvidersPerMinute,
 		Now:                   time.Now,
 		Logger:                l.logger,
-		Version:               version,
+		Version:               readBuild().Version,
 	}
 }
