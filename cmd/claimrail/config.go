@@ -146,7 +146,7 @@ func (s *setting) bind(flags *pflag.FlagSet) {
 // that is wrong at once.
 func (p *program) loadConfig() (config, error) {
 	found, problems := p.collect()
-	var c config
+	c := config{Rules: claim.DefaultRules()}
 	values := make(map[string]string, len(found))
 	for name, value := range found {
 		values[name] = value.text

@@ -30,7 +30,10 @@ Exit code 1 means that a breach was found, or that it could not be checked.`,
 			}
 			l := &local{dir: c.DataDir, command: "verify", logger: p.logger(c)}
 			defer func() { err = errors.Join(err, l.close()) }()
-			if err := errors.Join(l.openClaims(cmd.Context()), l.openLedger(cmd.Context())); err != nil {
+			if err := l.openClaims(cmd.Context()); err != nil {
+				return err
+			}
+			if err := l.openLedger(cmd.Context()); err != nil {
 				return err
 			}
 			report, err := verify.Run(cmd.Context(), l.claims, l.ledger)
