@@ -116,12 +116,11 @@ func paymentBreaches() []breach {
 		{"a payment is of another version", func(s *system) {
 			s.pay(event.Key{ClaimID: s.keys["pending"].ClaimID, Version: 2}, 0)
 		}, []string{"payment-has-claim"}},
-		{"a claim is paid twice", func(s *system) {
-			s.plant("payments", "CREATE TABLE others AS SELECT * FROM payments", "DROP TABLE payments",
-				"ALTER TABLE others RENAME TO payments",
-				"INSERT INTO payments SELECT 999, payment_id, claim_id, version, net_fee_cents, content_hash, recorded_at FROM payments WHERE claim_id = "+s.id("free"),
-				"INSERT INTO postings VALUES (999, '"+npiB+"', 0)")
-		}, []string{"paid-once"}},
+		{"a claim of no amount is paid twice", func(s *system) { s.payAgain("free") }, []string{"paid-once"}},
+		{
+			"a claim of two providers is paid twice", func(s *system) { s.payAgain("settled") },
+			[]string{"paid-once", "paid-by-provider", "paid-in-total"},
+		},
 		{"a payment has another id", func(s *system) {
 			s.plant("payments", "UPDATE payments SET payment_id = zeroblob(16) WHERE claim_id = "+s.id("paid"))
 		}, []string{"payment-id"}},
@@ -139,6 +138,16 @@ func paymentBreaches() []breach {
 		}, []string{"paid-by-claim"}},
 		{"sums do not fit", (*system).overflow, []string{"paid-by-provider", "paid-in-total", "net-fee", "provider-total", "ranking"}},
 	}
+}
+
+// payAgain copies a payment with its postings. The constraint that forbids it is part of
+// the table, so the table is made anew without it.
+func (s *system) payAgain(name string) {
+	s.plant("payments", "CREATE TABLE others AS SELECT * FROM payments", "DROP TABLE payments",
+		"ALTER TABLE others RENAME TO payments",
+		"INSERT INTO postings SELECT 999, npi, p.net_fee_cents FROM postings AS p JOIN payments ON seq = payment_seq WHERE claim_id = "+s.id(name),
+		`INSERT INTO payments SELECT 999, payment_id, claim_id, version, net_fee_cents, content_hash, recorded_at
+			FROM payments WHERE claim_id = `+s.id(name))
 }
 
 // addCents adds to a payment's net fee, and to what it posts to npiA.
