@@ -27,8 +27,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// browseTimeout bounds one visit, from the start of the browser to its end.
-const browseTimeout = 2 * time.Minute
+// browseTimeout bounds one visit, from the start of the browser to its end: seconds on
+// an idle machine, close to a minute where 15 processes want two cores.
+const browseTimeout = 4 * time.Minute
 
 // browsed is what a browser saw of the documentation page.
 type browsed struct {
