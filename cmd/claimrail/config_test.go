@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"io"
 	"os"
 	"path/filepath"
@@ -123,7 +124,7 @@ func TestEnvExample(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join("..", "..", ".env.example")
 	want := envExample()
-	if *update {
+	if flag.Lookup(updateFlag).Value.String() == "true" {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,8 @@ import (
 	"github.com/claimrail/claimrail/internal/payment/sqliteledger"
 )
 
-var update = flag.Bool("update", false, "write the goldens instead of comparing them")
+// updateFlag has goldens written instead of compared.
+const updateFlag = "update"
 
 // sharedClaims holds the example files, where a checkout of them lies beside this one.
 const sharedClaims = "../../../shared/data/claims"
@@ -27,6 +28,7 @@ const sharedClaims = "../../../shared/data/claims"
 const readyTimeout = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	flag.Bool(updateFlag, false, "write the goldens instead of comparing them")
 	testscript.Main(m, map[string]func(){"claimrail": main})
 }
 

@@ -248,8 +248,16 @@ func remoteFaults(reader *intake.CSV, parcel *intake.Parcel, err error) []intake
 		return faults
 	}
 	refused, ok := errors.AsType[*refusedError](err)
-	if !ok || refused.Status != http.StatusUnprocessableEntity {
+	if !ok {
 		return nil
+	}
+	switch refused.Status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+	default:
+		return nil
+	}
+	if len(refused.Errors) == 0 {
+		refused.Errors = []api.ProblemError{{Code: refused.Code, Message: refused.Detail}}
 	}
 	var found []claim.Violation
 	for _, one := range refused.Errors {
