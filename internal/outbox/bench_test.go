@@ -48,10 +48,12 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bench)) {
 	path := filepath.Join(t.TempDir(), "claims.db")
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, path)
+		defer func() {
+			if err := b.rows.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		}()
 		test(t, b)
-		if err := b.rows.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
 	})
 }
 
