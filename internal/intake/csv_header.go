@@ -53,8 +53,7 @@ func (s *rowScanner) readHeader() (head []byte, row scanned, err error) {
 	data = s.buffer[s.begin:s.end]
 	s.chooseSeparator(data)
 	row = s.scan(data)
-	head = append(head, row.raw...)
-	at, problem := 0, ""
+	at, problem := 0, "" // at may be behind row.raw: a wrong quote need not be on the first line
 	switch nul := bytes.IndexByte(row.raw, 0); {
 	case nul >= 0:
 		at, problem = nul, "a NUL byte in the header: save the file as CSV UTF-8"
@@ -64,9 +63,10 @@ func (s *rowScanner) readHeader() (head []byte, row scanned, err error) {
 		problem = "the header row is longer than " + strconv.Itoa(MaxRowBytes) + " bytes"
 	default:
 		s.advance(row.raw, &row)
-		return head, row, nil
+		return append(head, row.raw...), row, nil
 	}
-	return nil, scanned{}, csvSyntaxError(head, len(head)-len(row.raw)+at, problem)
+	at += len(head)
+	return nil, scanned{}, csvSyntaxError(append(head, data...), at, problem)
 }
 
 // chooseSeparator takes the one with which the header names most fields.

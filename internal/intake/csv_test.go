@@ -277,10 +277,10 @@ func TestClaimStaysOpenForTheWindow(t *testing.T) {
 	}
 }
 
-// A claim number is remembered when a quarter of a million other claims came between.
+// A claim number is remembered when more others came between than one generation holds.
 func TestClosedClaimsAreRemembered(t *testing.T) {
 	t.Parallel()
-	const others = 250_000
+	const others = 300_000
 	row := csvRow + "\n"
 	source := io.MultiReader(numbered("C"), &repeated{count: others, row: func(i int) string { return fmt.Sprintf("N-%d,%s", i, row) }},
 		strings.NewReader("C,"+row))
