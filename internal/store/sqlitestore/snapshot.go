@@ -42,15 +42,18 @@ type snapshot struct {
 }
 
 // auditQuery gives a row for each line, the lines of a claim together. A line that
-// is not there, or is another claim's, is missing from what is recomputed. The plus keeps
-// SQLite from building an index over all lines first, in temporary space, to look up
-// claim_seq in: the ids are next to each other.
+// is not there, or is another claim's, is missing from what is recomputed.
+//
+// Ids are in no order on disk. So the pluses keep SQLite from following the index of
+// ids, which jumps through all tables, and from building an index over all lines: it walks
+// the tables as they lie, and sorts, which takes less than half the CPU time. The sort
+// uses the memory of one page cache and temporary files of about 100 bytes for each line.
 const auditQuery = `SELECT c.seq, c.claim_id, c.version, c.submitter, c.key_kind, c.key_value, c.net_fee_cents, c.line_count,
 	o.state, o.net_fee_cents, s.payment_id, l.provider_npi,
 	l.provider_fees_cents, l.member_coinsurance_cents, l.member_copay_cents, l.allowed_fees_cents
 	FROM claims AS c` + withOutbox + withSettlement + ` LEFT JOIN lines AS l
 	ON l.id BETWEEN c.first_line_id AND c.first_line_id + c.line_count - 1 AND +l.claim_seq = c.seq
-	ORDER BY c.claim_id`
+	ORDER BY +c.claim_id`
 
 // Claims gives every claim, ascending by the bytes of its id.
 func (v *snapshot) Claims(ctx context.Context) iter.Seq2[store.Audited, error] {
