@@ -279,6 +279,49 @@ func TestCommitterDrains(t *testing.T) {
 	})
 }
 
+// What waits is committed at a stop also where no claim is held over from the last batch.
+func TestCommitterDrainsTheQueue(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bench) {
+		b.engine.gate = make(chan struct{}, 9)
+		results := b.submitAll(newClaims(6, 1))
+		go func() {
+			<-time.After(time.Second)
+			close(b.engine.gate)
+		}()
+		b.stop()
+		synctest.Wait()
+		b.accepted(results...)
+		b.same("sizes", b.sizes(), []int{1, 5})
+	})
+}
+
+// tardy is a context whose caller is slow: while it waits for room, do runs.
+type tardy struct {
+	context.Context
+	do func()
+}
+
+// Done implements context.Context.
+func (c *tardy) Done() <-chan struct{} {
+	c.do()
+	return nil
+}
+
+// A claim that gets into the queue when Run is gone already is refused like any that comes
+// too late; its caller does not wait for ever.
+func TestCommitterTooLate(t *testing.T) {
+	t.Parallel()
+	for range 20 { // whether it gets into the queue is a matter of chance
+		inBubble(t, func(b *bench) {
+			_, err := b.committer.Submit(&tardy{b.Context(), b.stop}, store.Submission{Claim: newClaim(1)})
+			if !errors.Is(err, store.ErrUnavailable) {
+				b.Errorf("submit: got %v, want ErrUnavailable", err)
+			}
+		})
+	}
+}
+
 // However slow the database is, Run is done ten seconds after it was told to stop, the
 // batch in hand included, and everybody is answered.
 func TestCommitterDrainIsBounded(t *testing.T) {
