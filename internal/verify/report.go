@@ -148,7 +148,7 @@ func (c *Check) writeText(page *bytes.Buffer) {
 	if c.Breaches > 0 {
 		verdict = breaches(c.Breaches)
 	}
-	fmt.Fprintf(page, "  %-13s %-23s %14s checked: %s\n", verdict, c.Name, grouped(c.Checked), c.Rule)
+	fmt.Fprintf(page, "  %-15s %-22s %11s checked: %s\n", verdict, c.Name, grouped(c.Checked), c.Rule)
 	for _, example := range c.Examples {
 		fmt.Fprintf(page, "      %s\n", example)
 	}

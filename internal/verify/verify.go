@@ -27,6 +27,9 @@
 //     asked yet; or the letter is a conflict with the payment that stands.
 //   - A tombstone of a claim that is in flight: likewise. The other way round it is a
 //     breach: a claim is written off only on payments' word, and tombstones stay.
+//
+// A claim has one version here, the one that is stored. Once there are replacements, what
+// earlier versions were paid will have to be known to claims as well.
 package verify
 
 import (
