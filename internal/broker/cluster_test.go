@@ -138,7 +138,8 @@ func pause(ctx context.Context) {
 func TestClusterLosesServer(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	b := dial(t, c.config(), slog.New(slog.DiscardHandler))
+	log := &journal{}
+	b := dial(t, c.config(), log.logger())
 	b.connected()
 	leader := b.stream(3).Cluster.Leader
 	b.flow(claims(1, 200))
@@ -161,12 +162,16 @@ func TestClusterLosesServer(t *testing.T) {
 		t.Errorf("bound of the stream: got %d, want %d", got, changed.StreamBytes)
 	}
 	b.flow(claims(5000, 200))
+	if strings.Contains(log.String(), "made again") {
+		t.Errorf("the log tells of a loss that was none:\n%s", log)
+	}
 	b.close()
 	other.close()
 }
 
-// A stream that was made with one replica, when the cluster was smaller, gets three.
-func TestClusterRaisesReplicas(t *testing.T) {
+// A stream that was made with one replica, when the cluster was smaller, gets three,
+// and keeps them when somebody wants fewer.
+func TestClusterReplicasOnlyRise(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	config := c.config()
@@ -184,6 +189,10 @@ func TestClusterRaisesReplicas(t *testing.T) {
 	second.connected()
 	second.stream(3)
 	second.flow(claims(1, 20))
+	if err := second.Want(t.Context(), 1); err != nil {
+		t.Fatalf("want one replica: %v", err)
+	}
+	second.stream(3)
 	first.close()
 	second.close()
 }

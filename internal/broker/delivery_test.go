@@ -63,6 +63,25 @@ func TestTooLargeIsUnsendable(t *testing.T) {
 	same(t, "sequences", []uint64{results[0].Sequence, results[2].Sequence}, []uint64{1, 2})
 }
 
+// A message that the stream does not take for its size fails for good as well, though
+// the contract allows it: somebody has to set the stream right.
+func TestTooLargeForStreamIsUnsendable(t *testing.T) {
+	t.Parallel()
+	b := setup(t, broker.Config{})
+	stream, err := b.JetStream().Stream(t.Context(), event.StreamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := stream.CachedInfo().Config
+	changed.MaxMsgSize = 100
+	if _, err := b.JetStream().UpdateStream(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Publish(t.Context(), claims(1, 1))[0].Err; !errors.Is(err, outbox.ErrUnsendable) {
+		t.Errorf("got %v, want %v", err, outbox.ErrUnsendable)
+	}
+}
+
 // The largest body of the contract passes the limits of stream and server.
 func TestLargestMessagePasses(t *testing.T) {
 	t.Parallel()
@@ -309,6 +328,24 @@ func TestProgress(t *testing.T) {
 	b.progress(5, 5) // what is not in the stream is not on its way
 }
 
+// Messages that grew too old before they were answered are not on their way either.
+func TestProgressPassesExpired(t *testing.T) {
+	t.Parallel()
+	b := setup(t, broker.Config{})
+	b.publish(claims(1, 3)...)
+	b.fetch(2)
+	stream, err := b.JetStream().Stream(t.Context(), event.StreamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := stream.CachedInfo().Config
+	changed.MaxAge, changed.Duplicates = 200*time.Millisecond, 100*time.Millisecond
+	if _, err := b.JetStream().UpdateStream(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	b.progress(3, 3)
+}
+
 // A stream that is deleted under way is made anew by whoever needs it first. What
 // was in it is lost, and its places start again, so that Sweep can tell.
 func TestStreamMadeAgain(t *testing.T) {
@@ -335,8 +372,8 @@ func TestStreamMadeAgain(t *testing.T) {
 			if err := use(b); err != nil {
 				t.Fatal(err)
 			}
-			b.progress(0, 0)
 			same(t, "sequence", b.publish(claim(4)), []uint64{1})
+			b.progress(0, 1)
 			same(t, "fetched", idsOf(b.fetch(1)), ids(claim(4)))
 		})
 	}
@@ -372,16 +409,67 @@ func TestConsumerMadeAgain(t *testing.T) {
 	}
 	b.publish(claims(1, 3)...)
 	b.ack(b.fetch(3)...)
-	came := make(chan []string)
-	go func() { came <- idsOf(b.fetch(3)) }()
+	if err := b.JetStream().DeleteConsumer(t.Context(), event.StreamName, event.ConsumerName); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "fetched", idsOf(b.fetch(3)), ids(claims(1, 3)...))
+	b.progress(0, 3)
+	if got := strings.Count(log.String(), "made again"); got != 1 {
+		t.Errorf("the log tells of it %d times, want once:\n%s", got, log)
+	}
+}
+
+// A consumer that is deleted under a request that stands is made anew, and new
+// messages come. Of the old ones nothing is said: the server tells of the deletion
+// before its files are gone, and the new consumer may find what the old one had
+// delivered, and wait for AckWait.
+func TestConsumerGoneWhileFetching(t *testing.T) {
+	t.Parallel()
+	b := setup(t, broker.Config{})
+	b.publish(claims(1, 3)...)
+	b.ack(b.fetch(3)...)
+	came := make(chan struct{})
+	go func() {
+		defer close(came)
+		for b.fetch(1)[0].MessageID != ids(claim(4))[0] {
+		}
+	}()
 	b.waiting(1)
 	if err := b.JetStream().DeleteConsumer(t.Context(), event.StreamName, event.ConsumerName); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "fetched", <-came, ids(claims(1, 3)...))
-	b.progress(0, 3)
-	if got := strings.Count(log.String(), "made again"); got != 1 {
-		t.Errorf("the log tells of it %d times, want once:\n%s", got, log)
+	b.publish(claim(4))
+	<-came
+}
+
+// A stream that was set to other subjects is set right when nobody answers, with its
+// messages, and the log tells of no loss.
+func TestSubjectsSetRight(t *testing.T) {
+	t.Parallel()
+	log := &journal{}
+	b := setup(t, broker.Config{})
+	b.close()
+	var err error
+	if b.Broker, err = broker.OpenEmbedded(t.Context(), b.config, log.logger()); err != nil {
+		t.Fatal(err)
+	}
+	b.publish(claim(1))
+	stream, err := b.JetStream().Stream(t.Context(), event.StreamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := stream.CachedInfo().Config
+	changed.Subjects = []string{"other"}
+	if _, err := b.JetStream().UpdateStream(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	if b.Publish(t.Context(), claims(2, 1))[0].Err == nil {
+		t.Error("published to nobody")
+	}
+	same(t, "sequence", b.publish(claim(2)), []uint64{2})
+	same(t, "fetched", idsOf(b.fetch(2)), ids(claims(1, 2)...))
+	if strings.Contains(log.String(), "made again") {
+		t.Errorf("the log tells of a loss:\n%s", log)
 	}
 }
 

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"context"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -13,3 +15,10 @@ func (b *Broker) Server() *server.Server { return b.server }
 
 // Subscriptions counts those of the connection, and has the broker know them all.
 func (b *Broker) Subscriptions() (int, error) { return b.conn.NumSubscriptions(), b.conn.Flush() }
+
+// Want sets up the stream as a program does that wants so many replicas.
+func (b *Broker) Want(ctx context.Context, replicas int) error {
+	b.replicas = replicas
+	_, err := b.ensure(ctx)
+	return err
+}

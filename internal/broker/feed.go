@@ -28,12 +28,14 @@ func (b *Broker) Fetch(ctx context.Context, limit int) ([]event.Delivery, error)
 	for {
 		var deliveries []event.Delivery
 		err := b.mended(ctx, func() (err error) {
-			deliveries, err = b.fetch(ctx, limit)
+			if deliveries, err = b.fetch(ctx, limit); len(deliveries) > 0 {
+				return nil // an error beside them shows again at the next Fetch
+			}
 			return err
 		})
 		switch {
 		case len(deliveries) > 0:
-			return deliveries, nil // an error beside them shows again at the next Fetch
+			return deliveries, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case err != nil:

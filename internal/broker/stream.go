@@ -230,7 +230,7 @@ func (b *Broker) state(ctx context.Context) (info *jetstream.StreamInfo, floor, 
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	// A consumer that was made anew starts at 0 though the stream may begin later.
+	// Messages that grew too old before they were answered leave the consumer behind.
 	if first := info.State.FirstSeq; first > 0 {
 		floor = max(floor, first-1)
 	}
