@@ -131,6 +131,15 @@ func (b *bench) row(queue outbox.Queue) outbox.Row {
 	return due[0]
 }
 
+// change changes what rows and line do, and what they hold, while workers use them.
+func (b *bench) change(do func()) {
+	b.rows.mutex.Lock()
+	defer b.rows.mutex.Unlock()
+	b.line.mutex.Lock()
+	defer b.line.mutex.Unlock()
+	do()
+}
+
 // same reports where got is not what is wanted.
 func (b *bench) same(what string, got, want any) {
 	b.Helper()
@@ -187,55 +196,64 @@ func (l *lockedBuffer) bytes() []byte {
 	return slices.Clone(l.buffer.Bytes())
 }
 
-// rows is the real store, with the faults that a test asks for. Set them while nobody
-// works.
+// rows is the real store, with the faults that a test asks for.
 type rows struct {
 	*sqlitestore.Store
-	due         func() error                  // runs before Due, and fails it
-	apply       func([]outbox.Change) error   // runs before Apply, and fails it
-	afterApply  func() error                  // runs after Apply has committed, and fails it all the same
-	applied     func(changes []outbox.Change) // sees what was applied
-	dueAnswered func()                        // runs when Due has its rows
-	hang        bool                          // nothing is answered before the context ends
+	mutex sync.Mutex // over what follows; not held while one of them runs
+	faults
+}
+
+// faults are what a test has go wrong with rows.
+type faults struct {
+	due         func() error                // runs before Due, and fails it
+	apply       func([]outbox.Change) error // runs before Apply, and fails it
+	afterApply  func() error                // runs after Apply has committed, and fails it all the same
+	dueAnswered func()                      // runs when Due has its rows
+	hang        bool                        // nothing is answered before the context ends
 }
 
 // Due implements outbox.Rows.
 func (r *rows) Due(ctx context.Context, queue outbox.Queue, now time.Time, limit int) ([]outbox.Row, error) {
-	if r.hang {
+	faults := r.current()
+	if faults.hang {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	if r.due != nil {
-		if err := r.due(); err != nil {
+	if faults.due != nil {
+		if err := faults.due(); err != nil {
 			return nil, err
 		}
 	}
 	found, err := r.Store.Due(ctx, queue, now, limit)
-	if r.dueAnswered != nil {
-		r.dueAnswered()
+	if faults.dueAnswered != nil {
+		faults.dueAnswered()
 	}
 	return found, err
 }
 
 // Apply implements outbox.Rows.
 func (r *rows) Apply(ctx context.Context, changes []outbox.Change, now time.Time) (int, error) {
-	if r.hang {
+	faults := r.current()
+	if faults.hang {
 		<-ctx.Done()
 		return 0, ctx.Err()
 	}
-	if r.apply != nil {
-		if err := r.apply(changes); err != nil {
+	if faults.apply != nil {
+		if err := faults.apply(changes); err != nil {
 			return 0, err
 		}
 	}
 	applied, err := r.Store.Apply(ctx, changes, now)
-	if r.applied != nil && err == nil {
-		r.applied(changes)
-	}
-	if r.afterApply != nil && err == nil {
-		err = r.afterApply()
+	if faults.afterApply != nil && err == nil {
+		err = faults.afterApply()
 	}
 	return applied, err
+}
+
+func (r *rows) current() faults {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.faults
 }
 
 // line is a stream and a ledger of payments in memory. Without faults it takes every
@@ -261,7 +279,7 @@ func (l *line) called(what string) {
 
 // Publish implements outbox.Line.
 func (l *line) Publish(ctx context.Context, messages []event.ClaimAccepted) []event.Published {
-	wait(ctx, l.slow)
+	l.wait(ctx)
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	l.called(fmt.Sprint("publish ", len(messages)))
@@ -285,7 +303,7 @@ func (l *line) Publish(ctx context.Context, messages []event.ClaimAccepted) []ev
 
 // Ask implements outbox.Line.
 func (l *line) Ask(ctx context.Context, question event.Question) (event.Answer, error) {
-	wait(ctx, l.slow)
+	l.wait(ctx)
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	l.called(fmt.Sprint("ask ", len(question.Keys)))
@@ -368,7 +386,10 @@ func paid(message event.ClaimAccepted) event.Standing {
 func paymentID(key event.Key) uuid.UUID { return uuid.NewSHA1(key.ClaimID, []byte("payment")) }
 
 // wait lets the time of the bubble pass; outside of one nobody is slow.
-func wait(ctx context.Context, slow time.Duration) {
+func (l *line) wait(ctx context.Context) {
+	l.mutex.Lock()
+	slow := l.slow
+	l.mutex.Unlock()
 	if slow == 0 {
 		return
 	}

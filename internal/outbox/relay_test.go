@@ -162,13 +162,15 @@ func TestRelayWakes(t *testing.T) {
 		// The third claim comes after the relay has read the rows of that round.
 		looked := false
 		var third event.Key
-		b.rows.dueAnswered = func() {
-			if !looked {
-				looked = true
-				third = b.accept(1)[0]
-				relay.Wake()
+		b.change(func() {
+			b.rows.dueAnswered = func() {
+				if !looked {
+					looked = true
+					third = b.accept(1)[0]
+					relay.Wake()
+				}
 			}
-		}
+		})
 		relay.Wake()
 		synctest.Wait()
 		b.state(third, store.PaymentNotified)
@@ -212,7 +214,7 @@ func TestRelayBacksOffWhileBrokerIsAway(t *testing.T) {
 				t.Errorf("wait before send %d: got %v, want 2.55s and at most one poll", at, got)
 			}
 		}
-		b.line.publish = nil
+		b.change(func() { b.line.publish = nil })
 		pass(40 * time.Second)
 		for _, key := range keys {
 			b.state(key, store.PaymentNotified)

@@ -70,7 +70,7 @@ func TestSweepMarksDeadAndDiscarded(t *testing.T) {
 		if asked := (b.line.count() - before) / 2; asked < 9 || asked > 10 {
 			t.Errorf("questions in 5 minutes: got %d, want 9 or 10", asked)
 		}
-		b.say(event.Discarded, "lost case", key)
+		b.change(func() { b.say(event.Discarded, "lost case", key) })
 		pass(time.Minute)
 		b.same("payment", b.payment(key), store.Payment{State: store.PaymentDiscarded, Error: "lost case"})
 		before = b.line.count()
@@ -104,7 +104,6 @@ func TestSweepNeverGivesUp(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, b *bench) {
 		key := b.accept(1)[0]
-		b.config.Now = time.Now
 		var sent []time.Time
 		b.line.publish = func(event.ClaimAccepted) error {
 			sent = append(sent, time.Now())
@@ -127,7 +126,7 @@ func TestSweepNeverGivesUp(t *testing.T) {
 				t.Errorf("message: got %s, want %s", id, want)
 			}
 		}
-		b.line.publish, b.line.floor = nil, uint64(len(b.line.stream))
+		b.change(func() { b.line.publish, b.line.floor = nil, uint64(len(b.line.stream)) })
 		pass(6 * time.Minute)
 		b.line.pay()
 		pass(6 * time.Minute)
@@ -188,7 +187,7 @@ func TestSweepWaitsForASlowConsumer(t *testing.T) {
 				t.Errorf("wait %d: got %v after %v, want it to grow", i, wait, waits[i-1])
 			}
 		}
-		b.line.floor = 1
+		b.change(func() { b.line.floor = 1 })
 		pass(11 * time.Minute)
 		b.same("generation", b.row(outbox.ToPublish).Gen, 1)
 		stop()
@@ -391,7 +390,7 @@ func TestHintOfUnknownAsksAtOnce(t *testing.T) {
 		stop := b.start(sweep.Run)
 		synctest.Wait()
 
-		delete(b.line.ledger, keys[0]) // an operator redrives it
+		b.change(func() { delete(b.line.ledger, keys[0]) }) // an operator redrives it
 		start, before := time.Now(), b.line.count()
 		if err := sweep.Hint(t.Context(), event.Answer{Standings: []event.Standing{
 			{Key: keys[0], State: event.Unknown}, paid(b.line.stream[1]),
@@ -490,7 +489,7 @@ func TestSweepWithoutAnswers(t *testing.T) {
 				if got := sweep.Stats.Unanswered.Load(); got < 500 || got > 1800 {
 					t.Errorf("unanswered in an hour: got %d, want one a round", got)
 				}
-				b.line.asking, b.line.moving, b.line.slow = nil, nil, 0
+				b.change(func() { b.line.asking, b.line.moving, b.line.slow = nil, nil, 0 })
 				pass(10 * time.Second)
 				b.state(key, store.PaymentPaid)
 				b.same("log", b.warnings(), []string{
@@ -591,7 +590,7 @@ func TestHangingDatabaseIsGivenUp(t *testing.T) {
 		if got := sweep.Stats.DatabaseErrors.Load(); got < 7 || got > 10 {
 			t.Errorf("errors of the sweep in a minute: got %d, want one every 7 s", got)
 		}
-		b.rows.hang = false
+		b.change(func() { b.rows.hang = false })
 		pass(20 * time.Second)
 		b.state(key, store.PaymentPaid)
 		b.state(second, store.PaymentNotified)
