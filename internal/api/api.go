@@ -111,8 +111,9 @@ func New(config Config) *API {
 		a.mux.Handle(routes[i].method+" "+routes[i].path, a.serve(&routes[i]))
 	}
 	a.mux.Handle("GET /openapi.json", static("application/json", spec))
-	a.mux.Handle("/docs", docsPage())
-	a.mux.Handle("/docs/", docsPage())
+	docs := docsPage()
+	a.mux.Handle("/docs", docs)
+	a.mux.Handle("/docs/", docs)
 	a.mux.Handle("GET /metrics", config.Metrics)
 	a.mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusSeeOther))
 	a.mux.Handle("/", a.serve(&route{open: true, handle: a.nowhere}))

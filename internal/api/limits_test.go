@@ -70,7 +70,7 @@ func TestFaults(t *testing.T) {
 }
 
 // panicker panics with health data in its value.
-type panicker struct{ submitter }
+type panicker struct{}
 
 func (panicker) Submit(_ context.Context, s store.Submission) (store.Outcome, error) {
 	panic(s.Claim.Lines[0].SubscriberNumber.Reveal())
