@@ -83,11 +83,15 @@ func checkSettings(ctx context.Context, conn *sql.Conn) (string, error) {
 // create makes the schema where it is missing. It looks first: who may not make
 // schemas may use one that is there.
 func (s *Schema) create(ctx context.Context, conn *sql.Conn) error {
-	var exists bool
-	if err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", s.name).Scan(&exists); err != nil {
+	var usable bool
+	const query = "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = $1"
+	switch err := conn.QueryRowContext(ctx, query, s.name).Scan(&usable); {
+	case errors.Is(err, sql.ErrNoRows): // to be made
+	case err != nil:
 		return fmt.Errorf("look for schema: %w", err)
-	}
-	if exists {
+	case !usable:
+		return errors.New("it belongs to another role: use the role that roles.sql has for it, or name another schema")
+	default:
 		return nil
 	}
 	if _, err := conn.ExecContext(ctx, "CREATE SCHEMA "+s.name); err != nil {

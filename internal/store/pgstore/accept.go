@@ -51,7 +51,7 @@ func (s *Store) Accept(ctx context.Context, batch []store.Submission, now time.T
 		return nil, fmt.Errorf("accept %d claims of %d lines: want 1 to %d claims of at most %d lines",
 			len(batch), lines, store.MaxBatchClaims, store.MaxBatchLines)
 	}
-	for range len(batch) {
+	for range len(batch) + 1 {
 		outcomes, err := s.accept(ctx, batch, lines, now)
 		switch {
 		case err == nil:
