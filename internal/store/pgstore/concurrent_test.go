@@ -79,45 +79,44 @@ func TestArchivedClaimIsKnown(t *testing.T) {
 	}
 }
 
-// Two instances with four committers each, whose batches share claims and providers in
-// different orders, neither deadlock nor fail; each claim is stored once and the totals
+// Two instances with two committers each, whose batches share claims and providers in
+// opposite orders, neither deadlock nor fail; each claim is stored once and the totals
 // are exact.
 func TestConcurrentCommitters(t *testing.T) {
 	t.Parallel()
-	const committers, rounds, size, providers = 8, 15, 40, 10
+	const committers, rounds, size, providers = 4, 6, 400, 10
 	url := pgtest.Start(t).Database(t)
 	engines := []store.Engine{open(t, url), open(t, url)}
 	defer func() { _, _ = engines[0].Close(), engines[1].Close() }()
-	var wait sync.WaitGroup
 	var mutex sync.Mutex
 	news := 0
-	for w := range committers {
-		wait.Go(func() {
-			for round := range rounds {
-				var batch []store.Submission
-				for i := range size { // each claim is sent by two committers, one from either end
-					n := (w/2*rounds+round)*size + i
-					batch = append(batch, made(n, claim.NPI(n%providers), claim.NPI((n+3)%providers)))
-				}
-				if w%2 == 1 {
-					slices.Reverse(batch)
-				}
+	for round := range rounds {
+		var wait sync.WaitGroup
+		for w := range committers {
+			var batch []store.Submission
+			for i := range size { // each claim is sent by two committers, one from either end
+				n := (w/2*rounds+round)*size + i
+				batch = append(batch, made(n, claim.NPI(n%providers), claim.NPI((n+3)%providers)))
+			}
+			if w%2 == 1 {
+				slices.Reverse(batch)
+			}
+			wait.Go(func() {
 				outcomes, err := engines[w%2].Accept(t.Context(), batch, noon())
 				if err != nil {
 					t.Errorf("committer %d: %v", w, err)
-					return
 				}
 				mutex.Lock()
+				defer mutex.Unlock()
 				for _, outcome := range outcomes {
 					if !outcome.Existing && outcome.Err == nil {
 						news++
 					}
 				}
-				mutex.Unlock()
-			}
-		})
+			})
+		}
+		wait.Wait()
 	}
-	wait.Wait()
 	const claims = committers / 2 * rounds * size
 	if news != claims {
 		t.Errorf("new claims: got %d, want %d", news, claims)
