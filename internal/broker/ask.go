@@ -36,6 +36,9 @@ func (b *Broker) Ask(ctx context.Context, question event.Question) (event.Answer
 
 func (b *Broker) ask(ctx context.Context, question event.Question) (answer event.Answer, err error) {
 	text, err := json.Marshal(question)
+	if err == nil {
+		err = b.link.up()
+	}
 	if err != nil {
 		return event.Answer{}, err
 	}
@@ -85,6 +88,9 @@ func (b *Broker) Hint(ctx context.Context, answer event.Answer) error {
 	text, err := json.Marshal(answer)
 	if err == nil {
 		err = ctx.Err()
+	}
+	if err == nil {
+		err = b.link.up()
 	}
 	if err == nil {
 		err = b.conn.Publish(event.HintSubject, text)

@@ -10,7 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -26,6 +26,7 @@ const (
 
 // Waits.
 const (
+	connectTimeout = 2 * time.Second  // for one server to answer
 	startTimeout   = 30 * time.Second // for the embedded server; it may have a stream to recover
 	requestTimeout = 5 * time.Second  // for one answer of the broker or of payments, at most
 	flushTimeout   = 2 * time.Second  // for what is still to be sent at Close
@@ -59,14 +60,18 @@ func (c Config) withDefaults() Config {
 // outbox.Line for claim-process, and feed and hinter for payments. All methods may be
 // called at once.
 type Broker struct {
-	config Config
-	logger *slog.Logger
-	server *server.Server // nil if the server is somebody else's
-	conn   *nats.Conn
-	js     jetstream.JetStream
+	config   Config
+	replicas int // that the stream should have
+	logger   *slog.Logger
+	server   *server.Server // nil if the server is somebody else's
+	link     *link
+	conn     *nats.Conn
+	js       jetstream.JetStream
 
-	mending sync.Mutex         // held while stream and consumer are made
-	pull    jetstream.Consumer // the consumer by its names: it stays good when both are made anew
+	mending chan struct{} // has room for the one who makes stream and consumer
+	// pull is the consumer by its names: it stays good when both are made anew. nil
+	// until they are made or found for the first time.
+	pull atomic.Pointer[jetstream.Consumer]
 }
 
 // OpenEmbedded starts a NATS server within this process, with its files below
@@ -77,42 +82,41 @@ func OpenEmbedded(ctx context.Context, config Config, logger *slog.Logger) (*Bro
 	if err != nil {
 		return nil, fmt.Errorf("start embedded broker in %s: %w", config.Dir, err)
 	}
-	b, err := open(ctx, config, logger, nats.InProcessServer(embedded))
+	b, err := connect(config, 1, logger, nats.InProcessServer(embedded))
 	if err != nil {
 		return nil, errors.Join(err, stopServer(embedded))
 	}
 	b.server = embedded
+	if err := b.ready(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("set up the broker: %w", err), b.Close())
+	}
 	return b, nil
 }
 
-// open connects, and puts stream and consumer in place.
-func open(ctx context.Context, config Config, logger *slog.Logger, options ...nats.Option) (*Broker, error) {
+// connect connects; stream and consumer are not in place yet.
+func connect(config Config, replicas int, logger *slog.Logger, options ...nats.Option) (*Broker, error) {
+	b := &Broker{
+		config: config, replicas: replicas, logger: logger, link: newLink(logger), mending: make(chan struct{}, 1),
+	}
+	options = append(options, b.link.options()...)
 	options = append(options,
 		nats.Name("claimrail"),
 		nats.MaxReconnects(-1),
-		nats.Timeout(requestTimeout),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				logger.Warn("the connection to the broker is lost, connecting again", "error", err)
-			}
-		}),
-		nats.ReconnectHandler(func(*nats.Conn) { logger.Info("the broker is connected again") }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			logger.Warn("the connection to the broker reports an error", "error", err)
-		}),
+		nats.ReconnectBufSize(-1), // what can not be sent now is for the outbox to keep
+		nats.Timeout(connectTimeout),
+		nats.FlusherTimeout(requestTimeout),
 	)
-	conn, err := nats.Connect("", options...)
-	if err != nil {
+	var err error
+	if b.conn, err = nats.Connect("", options...); err != nil {
 		return nil, fmt.Errorf("connect to the broker: %w", err)
 	}
-	b := &Broker{config: config, logger: logger, conn: conn}
-	b.js, err = jetstream.New(conn, jetstream.WithPublishAsyncTimeout(requestTimeout))
-	if err == nil {
-		err = b.ensure(ctx)
+	b.link.conn.Store(b.conn)
+	if b.conn.IsConnected() {
+		b.link.stands()
 	}
-	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("set up the broker: %w", err)
+	if b.js, err = jetstream.New(b.conn, jetstream.WithPublishAsyncTimeout(requestTimeout)); err != nil {
+		b.conn.Close()
+		return nil, fmt.Errorf("connect to the broker: %w", err)
 	}
 	return b, nil
 }
@@ -134,9 +138,11 @@ func (b *Broker) Ping(ctx context.Context) error {
 // Close sends what is still to be sent, then ends the connection and the embedded
 // server, and waits for it. Whoever fetches or serves has to be done before.
 func (b *Broker) Close() error {
-	err := b.conn.FlushTimeout(flushTimeout)
-	if err != nil {
-		err = fmt.Errorf("flush the connection to the broker: %w", err)
+	var err error
+	if b.link.up() == nil { // else nothing is held back for a connection
+		if err = b.conn.FlushTimeout(flushTimeout); err != nil {
+			err = fmt.Errorf("flush the connection to the broker: %w", err)
+		}
 	}
 	b.conn.Close()
 	if b.server != nil {

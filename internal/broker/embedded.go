@@ -13,9 +13,11 @@ import (
 
 // Limits of the embedded server.
 const (
-	maxPayload    = 1 << 20  // bytes of one message of any kind; an answer on event.MaxAsked claims takes half of it
-	memoryBytes   = 16 << 20 // JetStream in memory; nothing of ours is kept there
-	overheadBytes = 64 << 20 // JetStream on disk beside the stream
+	maxPayload  = 1 << 20  // bytes of one message of any kind; an answer on event.MaxAsked claims takes half of it
+	memoryBytes = 16 << 20 // JetStream in memory; nothing of ours is kept there
+	// storeBytes is out of reach: the stream has its own bound. A limit close to that would
+	// refuse a stream of an earlier run, with a larger bound, before it can be lowered.
+	storeBytes = 1 << 50
 )
 
 // startServer gives a running server that nobody outside this process can reach.
@@ -30,7 +32,7 @@ func startServer(config Config, logger *slog.Logger) (*server.Server, error) {
 		JetStream:              true,
 		StoreDir:               config.Dir,
 		JetStreamMaxMemory:     memoryBytes,
-		JetStreamMaxStore:      config.StreamBytes + overheadBytes,
+		JetStreamMaxStore:      storeBytes,
 		DisableJetStreamBanner: true,
 	})
 	if err != nil {
@@ -39,12 +41,12 @@ func startServer(config Config, logger *slog.Logger) (*server.Server, error) {
 	lines := &serverLog{logger: logger.With("from", "nats-server")}
 	embedded.SetLoggerV2(lines, false, false, false)
 	embedded.Start()
+	// A server that gave up says so, and would be waited for in vain.
+	if fatal := lines.fatal.Load(); fatal != nil {
+		return nil, errors.Join(errors.New(*fatal), stopServer(embedded))
+	}
 	if !embedded.ReadyForConnections(startTimeout) || !embedded.JetStreamEnabled() {
-		err := errors.New("the server did not get ready")
-		if fatal := lines.fatal.Load(); fatal != nil {
-			err = errors.New(*fatal)
-		}
-		return nil, errors.Join(err, stopServer(embedded))
+		return nil, errors.Join(errors.New("the server did not get ready"), stopServer(embedded))
 	}
 	return embedded, nil
 }

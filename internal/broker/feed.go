@@ -45,7 +45,7 @@ func (b *Broker) Fetch(ctx context.Context, limit int) ([]event.Delivery, error)
 // fetch makes one try. It gives neither messages nor an error if none came within
 // pullWait.
 func (b *Broker) fetch(ctx context.Context, limit int) ([]event.Delivery, error) {
-	consumer := b.consumer()
+	consumer := *b.pull.Load()
 	there, err := b.there(ctx, consumer, limit)
 	if len(there) > 0 || err != nil {
 		return there, err

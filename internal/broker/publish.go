@@ -22,12 +22,15 @@ const maxInFlight = 256
 func (b *Broker) Publish(ctx context.Context, messages []event.ClaimAccepted) []event.Published {
 	results := make([]event.Published, len(messages))
 	acks := make([]jetstream.PubAckFuture, len(messages))
+	unready := b.ready(ctx)
 	for i := range messages {
 		if i >= maxInFlight {
 			await(ctx, acks[i-maxInFlight], &results[i-maxInFlight])
 		}
 		results[i].Ref = messages[i].Ref
-		acks[i], results[i].Err = b.send(ctx, &messages[i])
+		if results[i].Err = unready; unready == nil {
+			acks[i], results[i].Err = b.send(ctx, &messages[i])
+		}
 	}
 	for i := max(0, len(messages)-maxInFlight); i < len(messages); i++ {
 		await(ctx, acks[i], &results[i])
@@ -65,7 +68,12 @@ func await(ctx context.Context, ack jetstream.PubAckFuture, result *event.Publis
 	case err := <-ack.Err():
 		result.Err = err
 	case <-ctx.Done():
-		result.Err = fmt.Errorf("no ack: %w", ctx.Err())
+		select {
+		case done := <-ack.Ok(): // was there in time
+			result.Sequence = done.Sequence
+		default:
+			result.Err = fmt.Errorf("no ack: %w", ctx.Err())
+		}
 	}
 }
 

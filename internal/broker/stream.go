@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,57 +22,143 @@ const (
 	trimEvery       = 5 * time.Second
 )
 
+// Codes of the server's errors that say that a stream can not have so many replicas.
+const (
+	noPeersCode       = 10005 // too few servers in the cluster, or too little room on them
+	notClusteredCode  = 10074
+	noReplicaTierCode = 10120 // the account may not have so many
+)
+
+// ready fails where there is no connection, and sees to it that stream and consumer
+// were made once.
+func (b *Broker) ready(ctx context.Context) error {
+	if err := b.link.up(); err != nil || b.pull.Load() != nil {
+		return err
+	}
+	_, err := b.ensure(ctx)
+	return err
+}
+
 // ensure makes the stream and its consumer, or brings them to what this program
-// wants of them.
-func (b *Broker) ensure(ctx context.Context) error {
+// wants of them. made says that one of them was not there.
+func (b *Broker) ensure(ctx context.Context) (made bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
 	defer cancel()
-	b.mending.Lock()
-	defer b.mending.Unlock()
+	select {
+	case b.mending <- struct{}{}:
+		defer func() { <-b.mending }()
+	case <-ctx.Done():
+		return false, fmt.Errorf("wait for stream %s: %w", event.StreamName, ctx.Err())
+	}
+	madeStream, err := b.ensureStream(ctx)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another instance was first
+		madeStream, err = b.ensureStream(ctx)
+	}
+	if err != nil {
+		return false, fmt.Errorf("make stream %s: %w", event.StreamName, err)
+	}
+	consumer, madeConsumer, err := b.ensureConsumer(ctx)
+	if err != nil {
+		return false, fmt.Errorf("make consumer %s of stream %s: %w", event.ConsumerName, event.StreamName, err)
+	}
+	b.pull.Store(&consumer)
+	return madeStream || madeConsumer, nil
+}
+
+// ensureStream leaves alone what an operator may have set and this program does not
+// name, and never lowers the replicas.
+func (b *Broker) ensureStream(ctx context.Context) (made bool, err error) {
+	stream, err := b.js.Stream(ctx, event.StreamName)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		wanted := b.streamConfig(jetstream.StreamConfig{Replicas: 1})
+		return true, b.replicate(wanted, 1, func(config jetstream.StreamConfig) error {
+			_, err := b.js.CreateStream(ctx, config)
+			return err
+		})
+	case err != nil:
+		return false, err
+	}
+	there := stream.CachedInfo().Config
+	return false, b.replicate(b.streamConfig(there), there.Replicas, func(config jetstream.StreamConfig) error {
+		if reflect.DeepEqual(config, there) {
+			return nil
+		}
+		_, err := b.js.UpdateStream(ctx, config)
+		return err
+	})
+}
+
+// replicate puts the configuration in place, with fewer replicas if the broker does
+// not do with as many.
+func (b *Broker) replicate(config jetstream.StreamConfig, fewer int, put func(jetstream.StreamConfig) error) error {
+	err := put(config)
+	var refused *jetstream.APIError
+	if config.Replicas == fewer || !errors.As(err, &refused) {
+		return err
+	}
+	switch refused.ErrorCode {
+	case noPeersCode, notClusteredCode, noReplicaTierCode:
+	default:
+		return err
+	}
+	b.logger.Warn("the broker can not keep the stream on as many servers as wanted; the next start tries again",
+		"wanted", config.Replicas, "kept", fewer, "reason", err)
+	config.Replicas = fewer
+	return put(config)
+}
+
+// streamConfig changes a configuration to what this program wants.
+func (b *Broker) streamConfig(config jetstream.StreamConfig) jetstream.StreamConfig {
+	config.Name = event.StreamName
+	config.Subjects = []string{event.ClaimsSubject}
+	config.Storage = jetstream.FileStorage
 	// Retention is by limits and not by acknowledgement, and a full stream refuses
 	// instead of dropping its oldest: no message goes before its consumer or Trim
 	// lets it go.
-	_, err := b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:       event.StreamName,
-		Subjects:   []string{event.ClaimsSubject},
-		Storage:    jetstream.FileStorage,
-		Retention:  jetstream.LimitsPolicy,
-		Discard:    jetstream.DiscardNew,
-		MaxAge:     maxAge,
-		MaxBytes:   b.config.StreamBytes,
-		MaxMsgSize: event.MaxBodyBytes + headerBytes,
-		Duplicates: duplicateWindow,
-	})
-	if err != nil {
-		return fmt.Errorf("make stream %s: %w", event.StreamName, err)
-	}
-	// The broker never gives a message up: past MaxDeliver it would drop it silently.
-	// Payments counts, and parks.
-	consumer, err := b.js.CreateOrUpdateConsumer(ctx, event.StreamName, jetstream.ConsumerConfig{
+	config.Retention = jetstream.LimitsPolicy
+	config.Discard = jetstream.DiscardNew
+	config.MaxAge = maxAge
+	config.MaxBytes = b.config.StreamBytes
+	config.MaxMsgSize = event.MaxBodyBytes + headerBytes
+	config.Duplicates = duplicateWindow
+	config.Replicas = max(config.Replicas, b.replicas)
+	return config
+}
+
+func (b *Broker) ensureConsumer(ctx context.Context) (consumer jetstream.Consumer, made bool, err error) {
+	wanted := jetstream.ConsumerConfig{
 		Durable:       event.ConsumerName,
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       b.config.AckWait,
-		MaxDeliver:    -1,
-		MaxAckPending: maxAckPending,
-	})
-	if err != nil {
-		return fmt.Errorf("make consumer %s of stream %s: %w", event.ConsumerName, event.StreamName, err)
 	}
-	b.pull = consumer
-	return nil
-}
-
-// consumer gives the consumer to fetch from.
-func (b *Broker) consumer() jetstream.Consumer {
-	b.mending.Lock()
-	defer b.mending.Unlock()
-	return b.pull
+	consumer, err = b.js.Consumer(ctx, event.StreamName, event.ConsumerName)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		made = true
+	case err != nil:
+		return nil, false, err
+	default:
+		wanted = consumer.CachedInfo().Config
+	}
+	wanted.AckWait = b.config.AckWait
+	// The broker never gives a message up: past MaxDeliver it would drop it silently.
+	// Payments counts, and parks.
+	wanted.MaxDeliver = -1
+	wanted.MaxAckPending = maxAckPending
+	if !made && reflect.DeepEqual(wanted, consumer.CachedInfo().Config) {
+		return consumer, false, nil
+	}
+	consumer, err = b.js.CreateOrUpdateConsumer(ctx, event.StreamName, wanted)
+	return consumer, made, err
 }
 
 // mended tries something on the stream, and once more if stream or consumer were
 // gone and could be made again.
 func (b *Broker) mended(ctx context.Context, try func() error) error {
+	if err := b.ready(ctx); err != nil {
+		return err
+	}
 	err := try()
 	if !isGone(err) {
 		return err
@@ -82,13 +169,16 @@ func (b *Broker) mended(ctx context.Context, try func() error) error {
 	return try()
 }
 
-// mend makes stream and consumer again after an error that isGone.
+// mend makes stream and consumer again after an error that isGone, if they are.
 func (b *Broker) mend(ctx context.Context, cause error) error {
-	if err := b.ensure(ctx); err != nil {
+	made, err := b.ensure(ctx)
+	if err != nil {
 		return fmt.Errorf("%w; %w", cause, err)
 	}
-	b.logger.WarnContext(ctx, "the stream or its consumer was gone and is made again; lost claims will be sent again",
-		"error", cause)
+	if made {
+		b.logger.WarnContext(ctx, "the stream or its consumer was gone and is made again; lost claims will be sent again",
+			"error", cause)
+	}
 	return nil
 }
 

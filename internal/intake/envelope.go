@@ -3,7 +3,7 @@ package intake
 import (
 	"encoding/hex"
 	"strconv"
-	"unicode/utf8"
+	"strings"
 
 	"github.com/claimrail/claimrail/internal/claim"
 )
@@ -13,33 +13,20 @@ import (
 func (r *jsonReader) envelope(draft *claim.Draft) error {
 	refused := &Refused{}
 	seen := map[string]bool{}
-	err := r.members(func(name string) error {
-		if seen[name] {
-			refused.add(claim.NoField, claim.CodeRepeated, "a name of the claim stands twice")
-			return r.skip()
-		}
-		seen[name] = true
-		switch name {
-		case "external_claim_id":
-			found, err := r.value()
-			draft.ExternalID = found
-			return err
-		case "lines":
-			if r.decoder.PeekKind() == '[' {
-				return r.lines(draft)
-			}
-			refused.add(claim.NoField, claim.CodeType, `"lines" must be a list`)
-			return r.skip()
-		case "source":
-			return r.source(draft, refused)
-		default:
-			refused.add(claim.NoField, CodeUnknownField,
-				`a claim has "external_claim_id", "lines" and "source"; remove or correct the other name`)
-			return r.skip()
-		}
-	})
-	if err != nil {
+	if _, err := r.decoder.ReadToken(); err != nil {
 		return err
+	}
+	for {
+		name, err := r.name()
+		if err != nil {
+			return err
+		}
+		if name == nil {
+			break
+		}
+		if err := r.member(string(name), seen, draft, refused); err != nil {
+			return err
+		}
 	}
 	if !seen["lines"] {
 		refused.add(claim.NoField, claim.CodeRequired, `"lines" is required`)
@@ -50,7 +37,43 @@ func (r *jsonReader) envelope(draft *claim.Draft) error {
 	return nil
 }
 
+// member reads the value of one name of the envelope; seen holds the known names
+// that stood before it.
+func (r *jsonReader) member(name string, seen map[string]bool, draft *claim.Draft, refused *Refused) (err error) {
+	switch name {
+	case "external_claim_id", "lines", "source":
+	default:
+		refused.add(claim.NoField, CodeUnknownField,
+			`a claim has "external_claim_id", "lines" and "source"; remove or correct the other name`)
+		return r.skip()
+	}
+	if seen[name] {
+		refused.add(claim.NoField, claim.CodeRepeated, `"`+name+`" stands twice; send it once`)
+		return r.skip()
+	}
+	seen[name] = true
+	switch name {
+	case "external_claim_id":
+		draft.ExternalID, err = r.single()
+		return err
+	case "source":
+		return r.source(draft, refused)
+	}
+	if r.decoder.PeekKind() != '[' {
+		refused.add(claim.NoField, claim.CodeType, `"lines" must be a list`)
+		return r.skip()
+	}
+	return r.lines(draft)
+}
+
+// maxRefusals is how many faults of an envelope are listed; the rest would only
+// repeat them.
+const maxRefusals = 100
+
 func (e *Refused) add(field claim.Field, code, message string) {
+	if len(e.Violations) == maxRefusals {
+		return
+	}
 	e.Violations = append(e.Violations, refuse(field, code, message).Violations...)
 }
 
@@ -61,21 +84,33 @@ func (r *jsonReader) source(draft *claim.Draft, refused *Refused) error {
 		refused.add(claim.NoField, claim.CodeType, form)
 		return r.skip()
 	}
+	if _, err := r.decoder.ReadToken(); err != nil {
+		return err
+	}
 	var sum, row claim.Raw
-	err := r.members(func(name string) (err error) {
-		switch name {
+	for {
+		name, err := r.name()
+		if err != nil {
+			return err
+		}
+		if name == nil {
+			break
+		}
+		into := &row
+		switch string(name) {
 		case "file_sha256":
-			sum, err = r.value()
+			into = &sum
 		case "row":
-			row, err = r.value()
 		default:
 			refused.add(claim.NoField, CodeUnknownField, form)
-			err = r.skip()
+			into = &claim.Raw{}
 		}
-		return err
-	})
-	if err != nil {
-		return err
+		if into.Shape != claim.Absent {
+			refused.add(claim.NoField, claim.CodeRepeated, `a name in "source" stands twice; send it once`)
+		}
+		if *into, err = r.single(); err != nil {
+			return err
+		}
 	}
 	number, rowErr := strconv.Atoi(row.Text)
 	_, sumErr := hex.DecodeString(sum.Text)
@@ -83,11 +118,7 @@ func (r *jsonReader) source(draft *claim.Draft, refused *Refused) error {
 		refused.add(claim.NoField, claim.CodeType, form)
 		return nil
 	}
-	draft.Source = claim.Source{FileSHA256: sum.Text, Row: number}
+	// The sum is part of the claim's identity: one file has one spelling of it.
+	draft.Source = claim.Source{FileSHA256: strings.ToLower(sum.Text), Row: number}
 	return nil
-}
-
-// validUTF8Until tells whether the bytes up to and around offset are UTF-8.
-func validUTF8Until(body []byte, offset int) bool {
-	return utf8.Valid(body[:min(offset+utf8.UTFMax, len(body))])
 }

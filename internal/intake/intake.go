@@ -5,7 +5,6 @@ package intake
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/claimrail/claimrail/internal/claim"
 )
@@ -52,45 +51,64 @@ var fieldAliases = map[string]claim.Field{
 // field's name or an alias. claim.ExternalIDField is among them; only formats of
 // rows look for it.
 func FieldOf(name string) (claim.Field, bool) {
-	folded := fold(name)
-	if field, ok := claim.FieldNamed(folded); ok {
-		return field, true
-	}
-	field, ok := fieldAliases[folded]
-	return field, ok
+	return fieldOf([]byte(name))
 }
 
 // maxNameBytes bounds the names that are looked at; no field's name is near it.
 const maxNameBytes = 128
 
-// fold brings a name to the form in which names are compared: lower case, "#" as
-// "number", every run of other characters as one "_", the ends trimmed.
-func fold(name string) string {
-	if len(name) > maxNameBytes {
-		return ""
-	}
-	var folded strings.Builder
-	gap := false
-	word := func(text string) {
-		if gap && folded.Len() > 0 {
-			folded.WriteByte('_')
+// maxFoldedBytes is beyond the longest name that means a field.
+const maxFoldedBytes = 24
+
+// fieldOf is FieldOf. It runs for every name of every line, so it allocates
+// nothing, and a name that needs no folding is not folded.
+func fieldOf(name []byte) (claim.Field, bool) {
+	if len(name) <= maxFoldedBytes {
+		if field, ok := claim.FieldNamed(string(name)); ok {
+			return field, true
 		}
-		gap = false
-		folded.WriteString(text)
 	}
-	for i := 0; i < len(name); i++ {
-		switch c := name[i]; {
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
-			word(name[i : i+1])
+	var buffer [maxFoldedBytes]byte
+	folded := fold(buffer[:0], name)
+	if field, ok := claim.FieldNamed(string(folded)); ok {
+		return field, true
+	}
+	field, ok := fieldAliases[string(folded)]
+	if !ok {
+		field = claim.NoField
+	}
+	return field, ok
+}
+
+// fold appends a name in the form in which names are compared: lower case, "#" as
+// "number", every run of other characters as one "_", the ends trimmed. It gives
+// nil for a name that, folded, is longer than any that is known.
+func fold(dst, name []byte) []byte {
+	if len(name) > maxNameBytes {
+		return nil
+	}
+	gap := false
+	for _, c := range name {
+		switch {
 		case c >= 'A' && c <= 'Z':
-			word(string(rune(c + 'a' - 'A')))
-		case c == '#':
-			gap = true // "Subscriber#" is two words
-			word("number")
-			gap = true
+			c += 'a' - 'A'
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '#':
 		default:
 			gap = true
+			continue
+		}
+		if (gap || c == '#') && len(dst) > 0 {
+			dst = append(dst, '_')
+		}
+		gap = c == '#' // "Subscriber#" is two words
+		if c == '#' {
+			dst = append(dst, "number"...)
+		} else {
+			dst = append(dst, c)
+		}
+		if len(dst) > maxFoldedBytes {
+			return nil
 		}
 	}
-	return folded.String()
+	return dst
 }

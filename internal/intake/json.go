@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -17,6 +18,9 @@ const MaxDepth = 32
 // CodeUnknownField is the violation of a name in a claim's envelope that means nothing: a
 // mistyped external_claim_id would otherwise cost the claim its identity.
 const CodeUnknownField = "unknown-field"
+
+// byteOrderMark may stand in front of UTF-8, and says nothing.
+const byteOrderMark = "\ufeff"
 
 // ReadLines reads a bare JSON list of lines: one claim. Names in a line are
 // folded (see FieldOf); those that mean no field are ignored. Errors: *SyntaxError,
@@ -32,10 +36,12 @@ func ReadClaim(body []byte) (*claim.Draft, error) {
 }
 
 func readJSON(body []byte, envelopeAllowed bool) (*claim.Draft, error) {
+	value := bytes.TrimPrefix(body, []byte(byteOrderMark))
 	r := jsonReader{
-		body: body,
+		body:  body,
+		start: len(body) - len(value),
 		// Repeated names are found by their folded form, and reported as violations.
-		decoder: jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true)),
+		decoder: jsontext.NewDecoder(bytes.NewBuffer(value), jsontext.AllowDuplicateNames(true)),
 	}
 	draft := &claim.Draft{}
 	var err error
@@ -45,17 +51,22 @@ func readJSON(body []byte, envelopeAllowed bool) (*claim.Draft, error) {
 	case kind == '{' && envelopeAllowed:
 		err = r.envelope(draft)
 	default:
-		err = r.skip()
-		if err == nil {
-			err = refuse(claim.NoField, claim.CodeType, "send a JSON list of lines")
+		if err = r.skip(); err != nil {
+			break
 		}
+		form := "send a JSON list of lines"
+		if envelopeAllowed {
+			form = `send a JSON list of lines, or an object that holds it as "lines"`
+		}
+		err = refuse(claim.NoField, claim.CodeType, form)
 	}
 	if refused := (*Refused)(nil); err != nil && !errors.As(err, &refused) {
 		return nil, r.syntaxError(err)
 	}
 	// What follows is looked at first: unparsable JSON is not refused as a claim.
+	end := r.decoder.InputOffset()
 	if _, trailing := r.decoder.ReadToken(); trailing != io.EOF {
-		return nil, r.syntaxError(errors.New("text behind the end of the JSON value"))
+		return nil, r.trailing(int(end))
 	}
 	if err != nil {
 		return nil, err
@@ -66,7 +77,10 @@ func readJSON(body []byte, envelopeAllowed bool) (*claim.Draft, error) {
 // jsonReader walks the tokens of one body, once.
 type jsonReader struct {
 	body    []byte
+	start   int // of the JSON in the body, in bytes: behind a byte order mark
 	decoder *jsontext.Decoder
+	scratch []byte // a name that had to be unquoted
+	texts   []byte // the texts of one line, one behind the other
 }
 
 var errTooDeep = errors.New("nested deeper than " + strconv.Itoa(MaxDepth))
@@ -93,70 +107,111 @@ func (r *jsonReader) lines(draft *claim.Draft) error {
 	return err
 }
 
-// line reads one element of the list.
+// line reads one element of the list. Its texts share one string, so that a line
+// costs one allocation, not ten.
 func (r *jsonReader) line(line *claim.RawLine) error {
+	r.texts = r.texts[:0]
 	if r.decoder.PeekKind() != '{' {
-		raw, err := r.value()
-		line.Shape = raw.Shape
+		shape, err := r.value()
+		line.Shape = shape
 		return err
 	}
 	line.Shape = claim.Object
-	return r.members(func(name string) error {
-		field, known := FieldOf(name)
-		if !known || field == claim.ExternalIDField {
-			return r.skip()
-		}
-		found, err := r.value()
-		if line.Fields[field].Shape != claim.Absent {
-			found = claim.Raw{Shape: claim.Repeated}
-		}
-		line.Fields[field] = found
-		return err
-	})
-}
-
-// members reads an object, calling each with every name, in order. The callback
-// must read the value.
-func (r *jsonReader) members(each func(name string) error) error {
 	if _, err := r.decoder.ReadToken(); err != nil {
 		return err
 	}
-	for r.decoder.PeekKind() != '}' {
-		name, err := r.decoder.ReadToken()
+	var begin, end [claim.FieldCount]int // of each field's text in r.texts
+	for {
+		name, err := r.name()
 		if err != nil {
 			return err
 		}
-		if err := each(name.String()); err != nil {
+		if name == nil {
+			break
+		}
+		field, known := fieldOf(name)
+		if !known || field == claim.ExternalIDField {
+			if err := r.skip(); err != nil {
+				return err
+			}
+			continue
+		}
+		begin[field] = len(r.texts)
+		shape, err := r.value()
+		if err != nil {
 			return err
 		}
+		if line.Fields[field].Shape != claim.Absent {
+			shape, r.texts = claim.Repeated, r.texts[:begin[field]]
+		}
+		line.Fields[field].Shape = shape
+		end[field] = len(r.texts)
 	}
-	_, err := r.decoder.ReadToken()
-	return err
+	texts := string(r.texts)
+	for i := range line.Fields {
+		line.Fields[i].Text = texts[begin[i]:end[i]]
+	}
+	return nil
 }
 
-// value reads one value; of lists and objects only the shape is kept.
-func (r *jsonReader) value() (claim.Raw, error) {
-	switch kind := r.decoder.PeekKind(); kind {
-	case '{':
-		return claim.Raw{Shape: claim.Object}, r.skip()
-	case '[':
-		return claim.Raw{Shape: claim.List}, r.skip()
-	default:
-		token, err := r.decoder.ReadToken()
-		if err != nil {
-			return claim.Raw{}, err
-		}
-		switch kind {
-		case '"':
-			return claim.Raw{Shape: claim.Text, Text: token.String()}, nil
-		case '0':
-			return claim.Raw{Shape: claim.Number, Text: token.String()}, nil
-		case 'n':
-			return claim.Raw{Shape: claim.Null}, nil
-		default:
-			return claim.Raw{Shape: claim.Bool, Text: token.String()}, nil
-		}
+// name reads the next name of the object that was entered, or its end: then it
+// gives nil. The name is good until the next call of the reader.
+func (r *jsonReader) name() ([]byte, error) {
+	if r.decoder.PeekKind() == '}' {
+		_, err := r.decoder.ReadToken()
+		return nil, err
 	}
+	quoted, err := r.decoder.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	if inner := quoted[1 : len(quoted)-1]; bytes.IndexByte(inner, '\\') < 0 {
+		return inner, nil
+	}
+	if r.scratch, err = jsontext.AppendUnquote(r.scratch[:0], quoted); err != nil {
+		return nil, err
+	}
+	return r.scratch, nil
+}
+
+// value reads one value, and appends its text to r.texts; of lists and objects
+// only the shape is kept.
+func (r *jsonReader) value() (claim.Shape, error) {
+	kind := r.decoder.PeekKind()
+	switch kind {
+	case '{':
+		return claim.Object, r.skip()
+	case '[':
+		return claim.List, r.skip()
+	}
+	found, err := r.decoder.ReadValue()
+	if err != nil {
+		return claim.Absent, err
+	}
+	switch kind {
+	case '"':
+		if inner := found[1 : len(found)-1]; bytes.IndexByte(inner, '\\') < 0 {
+			r.texts = append(r.texts, inner...)
+		} else if r.texts, err = jsontext.AppendUnquote(r.texts, found); err != nil {
+			return claim.Absent, err
+		}
+		return claim.Text, nil
+	case '0':
+		r.texts = append(r.texts, found...)
+		return claim.Number, nil
+	case 'n':
+		return claim.Null, nil
+	default:
+		r.texts = append(r.texts, found...)
+		return claim.Bool, nil
+	}
+}
+
+// single reads one value that stands outside the lines.
+func (r *jsonReader) single() (claim.Raw, error) {
+	r.texts = r.texts[:0]
+	shape, err := r.value()
+	return claim.Raw{Shape: shape, Text: string(r.texts)}, err
 }
 
 // skip passes over one value of any shape, token by token, to bound its depth.
@@ -175,21 +230,46 @@ func (r *jsonReader) skip() error {
 	}
 }
 
-// syntaxError gives the place at which reading stopped.
+// syntaxError gives the place at which reading stopped, and what is wrong there.
 func (r *jsonReader) syntaxError(err error) *SyntaxError {
-	offset := int(r.decoder.InputOffset())
-	problem := err.Error()
 	var syntactic *jsontext.SyntacticError
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		offset, problem = len(r.body), "the JSON ends too early"
-	case errors.As(err, &syntactic):
-		offset, problem = int(syntactic.ByteOffset), "not JSON"
-		if !validUTF8Until(r.body, offset) {
-			problem = "not UTF-8"
+		if len(bytes.TrimSpace(r.body[r.start:])) == 0 {
+			return r.at(len(r.body), "empty: there is no JSON")
 		}
+		return r.at(len(r.body), "the JSON ends too early")
+	case errors.As(err, &syntactic):
+		offset := min(r.start+int(syntactic.ByteOffset), len(r.body))
+		return r.at(offset, problemAt(r.body[offset:]))
+	default: // errTooDeep, behind the bracket that was one too many
+		return r.at(r.start+int(r.decoder.InputOffset())-1, err.Error())
 	}
-	offset = min(offset, len(r.body))
+}
+
+// trailing gives the place of what follows the JSON, which ends at offset.
+func (r *jsonReader) trailing(offset int) *SyntaxError {
+	rest := bytes.TrimLeft(r.body[r.start+offset:], " \t\r\n")
+	return r.at(len(r.body)-len(rest), "text behind the end of the JSON value")
+}
+
+// problemAt says what is wrong with JSON at the first of these bytes.
+func problemAt(rest []byte) string {
+	first, size := utf8.DecodeRune(rest)
+	switch {
+	case first == utf8.RuneError && size == 1:
+		return "not UTF-8"
+	case first == '\\':
+		return "not JSON: no such escape, or half of a surrogate pair"
+	case first < ' ':
+		return "not JSON: a control character; in a string, write it as an escape"
+	default:
+		return "not JSON: this character can not stand here"
+	}
+}
+
+// at makes the error for an offset in the body.
+func (r *jsonReader) at(offset int, problem string) *SyntaxError {
 	before := r.body[:offset]
 	return &SyntaxError{
 		Line:    bytes.Count(before, []byte("\n")) + 1,

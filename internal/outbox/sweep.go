@@ -96,11 +96,13 @@ func (s *Sweep) sweep(ctx context.Context) (more bool) {
 	}
 	s.line.end(ctx)
 	s.Stats.Asked.Add(int64(len(rows)))
-	applied, err := s.config.apply(ctx, s.changes(ctx, rows, standings, reach))
+	changes := s.changes(rows, standings, reach)
+	applied, err := s.config.apply(ctx, changes)
 	if err != nil {
 		s.databaseError(ctx, fmt.Errorf("apply an answer on %d rows: %w", len(rows), err))
 		return false
 	}
+	s.count(ctx, rows, changes)
 	// If nothing was applied, another sweep was first, or the rows would come again
 	// at once and for ever.
 	return len(rows) == event.MaxAsked && applied > 0
@@ -156,17 +158,24 @@ type reach struct{ floor, last uint64 }
 // holds tells whether the broker still has the message in hand and will deliver it.
 func (r reach) holds(sequence uint64) bool { return r.floor < sequence && sequence <= r.last }
 
-// changes turns an answer into moves, and counts what an operator should know.
-func (s *Sweep) changes(ctx context.Context, rows []Row, standings []event.Standing, reach reach) []Change {
+// changes turns an answer into moves.
+func (s *Sweep) changes(rows []Row, standings []event.Standing, reach reach) []Change {
 	now := s.config.Now()
 	changes := make([]Change, len(rows))
-	conflicts := 0
 	for i := range rows {
 		changes[i] = s.change(standings[i], &rows[i], reach, now)
+	}
+	return changes
+}
+
+// count counts what an operator should know of changes that were made.
+func (s *Sweep) count(ctx context.Context, rows []Row, changes []Change) {
+	conflicts := 0
+	for i := range changes {
 		switch {
 		case changes[i].Move == Resend:
 			s.Stats.Resent.Add(1)
-		case changes[i].Move == Settle && standings[i].NetFee != rows[i].NetFee:
+		case changes[i].Move == Settle && changes[i].Paid.NetFee != rows[i].NetFee:
 			if conflicts == 0 {
 				s.config.Logger.ErrorContext(ctx, ReasonAmount, "claim", rows[i].Key.String())
 			}
@@ -174,7 +183,6 @@ func (s *Sweep) changes(ctx context.Context, rows []Row, standings []event.Stand
 		}
 	}
 	s.Stats.Conflicts.Add(int64(conflicts))
-	return changes
 }
 
 // change turns payments' word on one claim into the move of its row. A hint has no

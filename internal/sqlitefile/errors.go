@@ -20,6 +20,9 @@ var (
 	// ErrNewerSchema: a newer program has migrated the file; this one would not
 	// understand what is in it.
 	ErrNewerSchema = errors.New("database has a newer schema; use the program that made it, or a newer one")
+	// ErrOlderSchema: the file is not migrated to this program's schema yet, and was opened
+	// in a way that does not migrate.
+	ErrOlderSchema = errors.New("database has an older schema")
 )
 
 // Classify marks an error of a statement as ErrUnavailable where the same call may

@@ -112,8 +112,28 @@ func (f *File) migrate(ctx context.Context, migrations fs.FS, logger *slog.Logge
 	return nil
 }
 
-// schemaVersion reads what goose keeps: the newest migration that was made.
+// newestMigration gives the version of the newest migration that there is. It does not
+// touch the database.
+func newestMigration(db *sql.DB, migrations fs.FS) (int64, error) {
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, migrations, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return 0, fmt.Errorf("read migrations: %w", err)
+	}
+	var newest int64
+	for _, source := range provider.ListSources() {
+		newest = max(newest, source.Version)
+	}
+	return newest, nil
+}
+
+// schemaVersion reads what goose keeps: the newest migration that was made. A file
+// that goose never saw has version 0.
 func schemaVersion(ctx context.Context, db *sql.DB) (int64, error) {
+	var tables int
+	const seen = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'goose_db_version'"
+	if err := db.QueryRowContext(ctx, seen).Scan(&tables); err != nil || tables == 0 {
+		return 0, err
+	}
 	var version int64
 	err := db.QueryRowContext(ctx, "SELECT max(version_id) FROM goose_db_version WHERE is_applied = 1").Scan(&version)
 	return version, err

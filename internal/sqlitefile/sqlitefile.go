@@ -79,6 +79,31 @@ func Open(ctx context.Context, path string, migrations fs.FS, logger *slog.Logge
 	return f, nil
 }
 
+// OpenExisting opens the database at path only to read it, also while another process
+// writes: nothing is made or migrated, and Prepare and Write are not to be called. Errors:
+// fs.ErrNotExist where there is no such file, ErrOlderSchema, ErrNewerSchema,
+// ErrUnavailable.
+func OpenExisting(ctx context.Context, path string, migrations fs.FS) (*File, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	f := &File{path: path}
+	if f.readers, err = pool(path, maxReaders, url.Values{"_query_only": {"on"}}); err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	if f.version, err = newestMigration(f.readers, migrations); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), f.Close())
+	}
+	if err := f.Ping(ctx); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // create makes the folder and an empty file, so that both have modes that keep
 // other users out; SQLite gives the modes of the file to its log.
 func create(path string) error {
@@ -182,14 +207,18 @@ func (f *File) Ping(ctx context.Context) error {
 	case version > f.version:
 		return fmt.Errorf("ping database %s: schema %d, this program knows %d: %w", f.path, version, f.version, ErrNewerSchema)
 	case version < f.version:
-		return fmt.Errorf("ping database %s: schema %d is older than %d", f.path, version, f.version)
+		return fmt.Errorf("ping database %s: schema %d, this program's is %d: %w", f.path, version, f.version, ErrOlderSchema)
 	}
 	return nil
 }
 
 // Close closes all connections. No other method may be running.
 func (f *File) Close() error {
-	if err := errors.Join(f.readers.Close(), f.writer.Close()); err != nil {
+	err := f.readers.Close()
+	if f.writer != nil {
+		err = errors.Join(err, f.writer.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("close database %s: %w", f.path, err)
 	}
 	return nil

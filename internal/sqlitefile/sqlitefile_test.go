@@ -62,6 +62,45 @@ func countParents(t *testing.T, file *sqlitefile.File) int {
 	return n
 }
 
+// OpenExisting reads what is committed while the writer has the file open; it makes
+// nothing, migrates nothing, and writes nothing.
+func TestOpenExisting(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "claims.db")
+	if _, err := sqlitefile.OpenExisting(t.Context(), path, migrations(first)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: got %v, want fs.ErrNotExist", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file is there afterwards (%v)", err)
+	}
+	writer := open(t, path, first)
+	if err := writer.Write(t.Context(), "insert", insert(1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sqlitefile.OpenExisting(t.Context(), path, migrations(first, second)); !errors.Is(err, sqlitefile.ErrOlderSchema) {
+		t.Errorf("older schema: got %v, want ErrOlderSchema", err)
+	}
+	reader, err := sqlitefile.OpenExisting(t.Context(), path, migrations(first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := countParents(t, reader); got != 1 {
+		t.Errorf("got %d rows, want 1", got)
+	}
+	if _, err := reader.Reader().ExecContext(t.Context(), "INSERT INTO parent (id) VALUES (2)"); err == nil {
+		t.Error("a write through the reader: got no error")
+	}
+	if err := reader.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path+".empty", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sqlitefile.OpenExisting(t.Context(), path+".empty", migrations(first)); !errors.Is(err, sqlitefile.ErrOlderSchema) {
+		t.Errorf("empty file: got %v, want ErrOlderSchema", err)
+	}
+}
+
 // A write that returned is there after a new open; folder, file and log are
 // closed to other users, in a path with characters that mean something in a URI.
 func TestWriteSurvivesReopening(t *testing.T) {

@@ -121,6 +121,11 @@ func (c *Committer) Submit(ctx context.Context, submission Submission) (Outcome,
 	if w.state.CompareAndSwap(queued, withdrawn) {
 		kind = ErrUnavailable
 	}
+	select {
+	case a := <-w.answer: // both came at once, and an outcome that is known is worth more
+		return a.outcome, a.err
+	default:
+	}
 	return Outcome{}, fmt.Errorf("submit claim %s: wait for the commit: %w: %w", submission.Claim.ID, kind, ctx.Err())
 }
 
@@ -140,10 +145,11 @@ func (c *Committer) refusal(w *waiter) error {
 }
 
 // Run commits what is submitted until ctx ends. Then it takes nothing more in, commits
-// what waits, answers everybody and returns nil. Call it once.
+// what waits, answers everybody and returns nil, all within drainTimeout. Call it once.
 func (c *Committer) Run(ctx context.Context) error {
 	defer close(c.finished)
-	work := context.WithoutCancel(ctx)
+	work, cancel := outlive(ctx, drainTimeout)
+	defer cancel()
 	for ctx.Err() == nil {
 		first := c.held
 		if c.held = nil; first == nil {
@@ -156,8 +162,6 @@ func (c *Committer) Run(ctx context.Context) error {
 		c.commit(work, c.gather(first))
 	}
 	close(c.stopping)
-	work, cancel := context.WithTimeout(work, drainTimeout)
-	defer cancel()
 	for {
 		first := c.held
 		if c.held = nil; first == nil {
@@ -171,12 +175,20 @@ func (c *Committer) Run(ctx context.Context) error {
 	}
 }
 
+// outlive gives a context that ends so long after ctx.
+func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(by, cancel) })
+	return longer, cancel
+}
+
 // gather takes everything that waits, first included, as far as one Accept allows.
 func (c *Committer) gather(first *waiter) []*waiter {
 	var batch []*waiter
 	lines := 0
 	for w := first; ; {
-		if size := len(w.submission.Claim.Lines); lines+size > MaxBatchLines {
+		// A claim that is too large by itself goes alone, and the engine refuses it.
+		if size := len(w.submission.Claim.Lines); len(batch) > 0 && lines+size > MaxBatchLines {
 			c.held = w
 			return batch
 		} else if w.state.CompareAndSwap(queued, taken) {

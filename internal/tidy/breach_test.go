@@ -134,7 +134,7 @@ var (
 	names = [...]string{"a", "b"}
 	day = time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
 	kind = reflect.TypeFor[int]()
-	_ error = (*kinds)(nil)
+	errKinds = &kinds{}; _ error = (*kinds)(nil)
 )
 var lock sync.Mutex
 var count = 0
@@ -161,7 +161,7 @@ func local() { table := map[string]int{}; table["a"] = 1; names := names; names[
 		},
 		{
 			"state", map[string]string{
-				"a/a.go": "package a\nvar table = map[string][]int{}\nvar names = []struct{ n int }{{1}}\n",
+				"a/a.go": "package a\nvar table = map[string][]int{}\nvar names = []struct{ n int }{{1}}\nvar errOwn = &fault{}\n",
 				"a/b.go": `package a
 import "slices"
 func change() {
@@ -174,12 +174,12 @@ func change() {
 	for names[0].n = range 3 {
 	}
 	slices.Reverse((names)[1:])
-	print(table, names[0].n)
+	errOwn.n = 1
 }
 `,
 				"a/a_test.go": "package a\nfunc f() { names, n := names, 1; names[0].n = n; clear(table) }\n",
 			}, []string{
-				"a/a_test.go:2: package-level table", "a/b.go:10: package-level names", "a/b.go:12: package-level names", "a/b.go:4: package-level table",
+				"a/a_test.go:2: package-level table", "a/b.go:10: package-level names", "a/b.go:12: package-level names", "a/b.go:13: package-level errOwn", "a/b.go:4: package-level table",
 				"a/b.go:5: package-level table", "a/b.go:6: package-level names", "a/b.go:7: package-level names",
 				"a/b.go:8: package-level names", "a/b.go:9: package-level table",
 			},
@@ -196,7 +196,7 @@ func callExamples() []example {
 				"a/a_test.go": `package a
 func TestOne(t *testing.T) { t.Parallel() }
 func TestTwo(t *testing.T) { t.Log(); t.Parallel() }
-func TestThree(t *testing.T) { t.Chdir("x") }
+func TestThree(t *testing.T) { t.Chdir("x") }; func TestSix(t *testing.T) { testing.AllocsPerRun(1, f) }
 func TestFour(t *testing.T) { t.Run("x", func(t *testing.T) { t.Parallel() }) }
 func TestFive(t *testing.T) {}
 func TestMain(m *testing.M) {}

@@ -58,9 +58,10 @@ func commentRule(p project) []string {
 	return breaches
 }
 
-// isProof tells whether a function of a test file is run by go test.
+// isProof tells whether a function of a test file proves something when go test
+// runs it; a benchmark does not.
 func isProof(name string) bool {
-	for _, kind := range []string{"Test", "Fuzz", "Benchmark"} {
+	for _, kind := range []string{"Test", "Fuzz"} {
 		if strings.HasPrefix(name, kind) && name != "TestMain" {
 			return true
 		}
@@ -109,7 +110,8 @@ func uncommented(p project, declaration *ast.GenDecl) []string {
 }
 
 // parallelRule lets every test run beside the others, as instances of the program
-// do; but for those that change the environment or the working directory.
+// do; but for those that change the environment or the working directory, or count
+// what the whole process allocates.
 func parallelRule(p project) []string {
 	var breaches []string
 	for _, file := range p.files {
@@ -118,7 +120,10 @@ func parallelRule(p project) []string {
 			if !ok || !file.isTest() || !isProof(function.Name.Name) || !strings.HasPrefix(function.Name.Name, "Test") {
 				continue
 			}
-			if calls := calls(function.Body); !slices.Contains(calls, "t.Setenv") && !slices.Contains(calls, "t.Chdir") && !opensWith(function, "t.Parallel") {
+			alone := slices.ContainsFunc(calls(function.Body), func(name string) bool {
+				return name == "t.Setenv" || name == "t.Chdir" || name == "testing.AllocsPerRun"
+			})
+			if !alone && !opensWith(function, "t.Parallel") {
 				breaches = append(breaches, fmt.Sprintf("%s: %s does not open with t.Parallel()", p.at(function), function.Name.Name))
 			}
 		}

@@ -85,7 +85,7 @@ func technologies() []technology {
 
 		use("github.com/nats-io", "broker"),
 		use("modernc.org", "sqlitefile sqlitestore sqliteledger"),
-		use("github.com/gofrs/flock", "sqlitefile"),
+		use("github.com/gofrs/flock", "sqlitefile claimrail"),
 		use("github.com/jackc/pgx", "pgfile pgstore pgledger pgtest"),
 		use("github.com/pressly/goose", "sqlitefile pgfile"),
 		use("github.com/danielgtaylor/huma", "api claimrail"),
@@ -178,8 +178,13 @@ func TestTable(t *testing.T) {
 		}
 		rows[name] = row
 	}
+	seen := map[[2]string]bool{} // so that a circle elsewhere is not walked for ever
 	var reach func(from, through string)
 	reach = func(from, through string) {
+		if seen[[2]string{from, through}] {
+			return
+		}
+		seen[[2]string{from, through}] = true
 		for _, name := range rows[through].imports {
 			switch {
 			case name == everything:

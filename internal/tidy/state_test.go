@@ -21,7 +21,8 @@ var changers = []string{
 	"slices.Delete", "slices.DeleteFunc", "slices.Compact", "slices.CompactFunc", "sort.Slice", "sort.SliceStable", "sort.Sort", "sort.Strings", "sort.Ints",
 }
 
-// stateRule keeps packages without state: a package-level variable is an error, a
+// stateRule keeps packages without state: a package-level variable is an error (also
+// one of a package's own type, under a name that opens with err), a
 // value from one of the calls above, a file embedded, or a table that only its own
 // package sees; and nobody assigns to it, to an element of it, or takes its
 // address. There is no init either: what must be made is made by who needs it.
@@ -78,6 +79,7 @@ func variables(p project, file goFile, declaration *ast.GenDecl, spec *ast.Value
 		call := callee(value)
 		switch {
 		case name.Name == "_" || call == "errors.New" || call == "fmt.Errorf":
+		case strings.HasPrefix(name.Name, "err") && pointsToLiteral(value):
 		case name.IsExported():
 			report("others can assign to it; give a constant or a function")
 		case slices.Contains(values, call) || isTable(value):
@@ -123,6 +125,16 @@ func isTable(expression ast.Expr) bool {
 		return true
 	}
 	return false
+}
+
+// pointsToLiteral tells whether an expression is the address of a new struct.
+func pointsToLiteral(expression ast.Expr) bool {
+	address, ok := expression.(*ast.UnaryExpr)
+	if !ok || address.Op != token.AND {
+		return false
+	}
+	_, ok = address.X.(*ast.CompositeLit)
+	return ok
 }
 
 // embeds tells whether a comment has the directive that embeds files.

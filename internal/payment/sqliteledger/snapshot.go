@@ -38,13 +38,13 @@ func (s *snapshot) Close() error {
 	return nil
 }
 
-// Payments implements payment.Snapshot. A payment without postings, which nobody
-// writes, is given too: it is for verification to find.
+// Payments implements payment.Snapshot. A payment without postings, and two payments
+// of one key, which nobody writes, are given too: they are for verification to find.
 func (s *snapshot) Payments(ctx context.Context) iter.Seq2[payment.Payment, error] {
 	const query = `
 SELECT payments.seq, payment_id, claim_id, version, payments.net_fee_cents, recorded_at, npi, postings.net_fee_cents
 FROM payments LEFT JOIN postings ON payment_seq = seq
-ORDER BY claim_id, version, npi`
+ORDER BY claim_id, version, seq, npi`
 	return func(yield func(payment.Payment, error) bool) {
 		rows, err := s.tx.QueryContext(ctx, query)
 		if err != nil {

@@ -56,6 +56,20 @@ func Open(ctx context.Context, path string, logger *slog.Logger) (*Ledger, error
 	return l, nil
 }
 
+// OpenExisting opens the file at path only to read it; methods that write are not to be
+// called. Errors: payment.ErrUnavailable, and those of sqlitefile.OpenExisting.
+func OpenExisting(ctx context.Context, path string) (*Ledger, error) {
+	scripts, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("open payments ledger: %w", err)
+	}
+	file, err := sqlitefile.OpenExisting(ctx, path, scripts)
+	if err != nil {
+		return nil, fmt.Errorf("open payments ledger: %w", explain(err))
+	}
+	return &Ledger{file: file}, nil
+}
+
 // Ping implements payment.Ledger.
 func (l *Ledger) Ping(ctx context.Context) error {
 	if err := l.file.Ping(ctx); err != nil {

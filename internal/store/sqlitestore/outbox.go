@@ -66,8 +66,8 @@ func scanRow(rows *sql.Rows) (outbox.Row, error) {
 
 // moveStatements has a statement for each move, guard included.
 type moveStatements struct {
-	published, failed, postpone, resend, dead, discarded *sql.Stmt
-	settling, settle, settlement, otherAmount            *sql.Stmt
+	published, failed, postpone, askNow, resend, dead, discarded *sql.Stmt
+	settling, settle, settlement, otherAmount                    *sql.Stmt
 }
 
 // The claims table finds the row, so that the outbox needs no index over random ids.
@@ -83,6 +83,7 @@ func prepareMoves(prepare func(string) *sql.Stmt) moveStatements {
 		failed: prepare(`UPDATE outbox SET attempts = attempts + 1, due_at = ?, reason = ?
 			WHERE ` + theRow + " AND gen = ? AND state = 'pending'"),
 		postpone: prepare("UPDATE outbox SET due_at = ? WHERE " + theRow + " AND gen = ? AND " + isSent),
+		askNow:   prepare("UPDATE outbox SET due_at = ? WHERE " + theRow + " AND " + isSent),
 		resend: prepare(`UPDATE outbox SET state = 'pending', due_at = ?, gen = gen + 1, attempts = 0, reason = '',
 			sequence = 0, published_at = 0 WHERE ` + theRow + " AND gen = ? AND " + isSent),
 		dead:        prepare("UPDATE outbox SET state = 'dead', due_at = ?, reason = ? WHERE " + theRow + " AND state <> 'discarded'"),
@@ -96,8 +97,7 @@ func prepareMoves(prepare func(string) *sql.Stmt) moveStatements {
 }
 
 // Apply makes the changes in one transaction; see outbox.Rows. A Settle with another
-// amount makes the row Dead and does not count as applied; it is due at once, behind
-// those that waited longer.
+// amount makes the row Dead and does not count as applied.
 func (s *Store) Apply(ctx context.Context, changes []outbox.Change, now time.Time) (int, error) {
 	if len(changes) == 0 {
 		return 0, nil
@@ -135,6 +135,8 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, change *outbox.Change, no
 		statement, values = s.moves.failed, []any{dueAt, reason, id, version, gen}
 	case outbox.Postpone:
 		statement, values = s.moves.postpone, []any{dueAt, id, version, gen}
+	case outbox.AskNow:
+		statement, values = s.moves.askNow, []any{dueAt, id, version}
 	case outbox.Resend:
 		statement, values = s.moves.resend, []any{dueAt, id, version, gen}
 	case outbox.MarkDead:
@@ -165,9 +167,9 @@ func (s *Store) settle(ctx context.Context, tx *sql.Tx, change *outbox.Change, n
 	case err != nil:
 		return false, err
 	}
-	settledAt := sqlitefile.Micros(now)
+	settledAt, dueAt := sqlitefile.Micros(now), sqlitefile.Micros(change.DueAt)
 	if netFee != int64(change.Paid.NetFee) {
-		_, err := tx.StmtContext(ctx, s.moves.otherAmount).ExecContext(ctx, settledAt, outbox.ReasonAmount, claimSeq)
+		_, err := tx.StmtContext(ctx, s.moves.otherAmount).ExecContext(ctx, dueAt, outbox.ReasonAmount, claimSeq)
 		return false, err
 	}
 	if _, err := tx.StmtContext(ctx, s.moves.settle).ExecContext(ctx, claimSeq); err != nil {

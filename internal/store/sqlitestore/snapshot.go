@@ -42,12 +42,14 @@ type snapshot struct {
 }
 
 // auditQuery gives a row for each line, the lines of a claim together. A line that
-// is not there, or is another claim's, is missing from what is recomputed.
+// is not there, or is another claim's, is missing from what is recomputed. The plus keeps
+// SQLite from building an index over all lines first, in temporary space, to look up
+// claim_seq in: the ids are next to each other.
 const auditQuery = `SELECT c.seq, c.claim_id, c.version, c.submitter, c.key_kind, c.key_value, c.net_fee_cents, c.line_count,
 	o.state, o.net_fee_cents, s.payment_id, l.provider_npi,
 	l.provider_fees_cents, l.member_coinsurance_cents, l.member_copay_cents, l.allowed_fees_cents
 	FROM claims AS c` + withOutbox + withSettlement + ` LEFT JOIN lines AS l
-	ON l.id BETWEEN c.first_line_id AND c.first_line_id + c.line_count - 1 AND l.claim_seq = c.seq
+	ON l.id BETWEEN c.first_line_id AND c.first_line_id + c.line_count - 1 AND +l.claim_seq = c.seq
 	ORDER BY c.claim_id`
 
 // Claims gives every claim, ascending by the bytes of its id.

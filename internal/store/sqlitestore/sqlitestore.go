@@ -52,6 +52,20 @@ func Open(ctx context.Context, path string, logger *slog.Logger) (*Store, error)
 	return s, nil
 }
 
+// OpenExisting opens the claims database at path only to read it; methods that write are
+// not to be called. Errors are those of sqlitefile.OpenExisting.
+func OpenExisting(ctx context.Context, path string) (*Store, error) {
+	migrations, err := fs.Sub(migrationFiles, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("read embedded migrations: %w", err)
+	}
+	file, err := sqlitefile.OpenExisting(ctx, path, migrations)
+	if err != nil {
+		return nil, translate(err)
+	}
+	return &Store{file: file}, nil
+}
+
 // prepare prepares what Accept and Apply run, row after row.
 func (s *Store) prepare(ctx context.Context) error {
 	var firstError error

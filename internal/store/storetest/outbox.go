@@ -21,6 +21,7 @@ func outboxChecks() []check {
 		{"publish", movePublish},
 		{"fail", moveFail},
 		{"postpone", movePostpone},
+		{"ask now", moveAskNow},
 		{"resend", moveResend},
 		{"settle", moveSettle},
 		{"settle with another amount", moveSettleOtherAmount},
@@ -66,6 +67,7 @@ func movesKeepTheirGuards(t *testing.T, f *fixture) {
 		{"MarkPublished", outbox.MarkPublished, sameGen, "P"},
 		{"MarkFailed", outbox.MarkFailed, sameGen, "P"},
 		{"Postpone", outbox.Postpone, sameGen, "SD"},
+		{"AskNow", outbox.AskNow, anyGen, "SD"},
 		{"Resend", outbox.Resend, sameGen, "SD"},
 		{"Settle", outbox.Settle, anyGen, "PSDX"},
 		{"MarkDead", outbox.MarkDead, anyGen, "PSD"},
@@ -162,6 +164,23 @@ func movePostpone(t *testing.T, f *fixture) {
 	}
 }
 
+// A row that is to be asked about now is due then, whatever generation is named, and else
+// stays as it was.
+func moveAskNow(t *testing.T, f *fixture) {
+	sent, parked := f.claim(t, "sent", nets(npiA, 5)), f.claim(t, "parked", nets(npiA, 6))
+	f.accept(t, noon(), sent, parked)
+	f.apply(t, noon(), 2, published(sent, after(time.Hour)), dead(parked, after(2*time.Hour)))
+	before := f.due(t, outbox.ToAsk, after(2*time.Hour))
+	f.apply(t, after(time.Second), 2,
+		outbox.Change{Ref: ref(sent, 9), Move: outbox.AskNow, DueAt: after(time.Second)},
+		outbox.Change{Ref: ref(parked, 9), Move: outbox.AskNow, DueAt: after(2 * time.Second)})
+	same(t, "too early", f.due(t, outbox.ToAsk, after(time.Second-1)), []outbox.Row(nil))
+	same(t, "due", f.due(t, outbox.ToAsk, after(2*time.Second)), before)
+	if got, want := f.record(t, parked).Payment.Error, "parked"; got != want {
+		t.Errorf("reason: got %q, want %q", got, want)
+	}
+}
+
 // A row that is sent again starts afresh in the next generation, from Published and from
 // Dead.
 func moveResend(t *testing.T, f *fixture) {
@@ -203,14 +222,20 @@ func moveSettle(t *testing.T, f *fixture) {
 	same(t, "to ask", f.due(t, outbox.ToAsk, after(time.Hour)), []outbox.Row(nil))
 }
 
-// A payment of another amount settles nothing: the row is parked, for somebody to look.
+// A payment of another amount settles nothing: the row is parked, for somebody to look,
+// and asked about again when the change says.
 func moveSettleOtherAmount(t *testing.T, f *fixture) {
 	for _, amount := range []money.Cents{4, -5, 0} {
 		c := f.claim(t, fmt.Sprint("paid ", amount), nets(npiA, 5))
 		f.accept(t, noon(), c)
 		f.apply(t, noon(), 1, published(c, noon()))
-		f.apply(t, after(time.Minute), 0, settle(c, amount))
+		change := settle(c, amount)
+		change.DueAt = after(time.Hour)
+		f.apply(t, after(time.Minute), 0, change)
 		same(t, "payment", f.record(t, c).Payment, store.Payment{State: store.PaymentDeadLettered, Error: outbox.ReasonAmount})
+		if got := len(f.due(t, outbox.ToAsk, after(time.Hour-time.Microsecond))); got != 0 {
+			t.Errorf("due too early: got %d rows, want none", got)
+		}
 		if got := len(f.due(t, outbox.ToAsk, after(time.Hour))); got != 1 {
 			t.Errorf("due: got %d rows, want 1", got)
 		}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"github.com/claimrail/claimrail/internal/api"
+	"github.com/claimrail/claimrail/internal/broker"
+	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/outbox"
+	"github.com/claimrail/claimrail/internal/payment"
+	"github.com/claimrail/claimrail/internal/payment/sqliteledger"
+	"github.com/claimrail/claimrail/internal/store"
+	"github.com/claimrail/claimrail/internal/store/sqlitestore"
+)
+
+// Files of the embedded default, in the data directory.
+const (
+	claimsFile   = "claims.db"
+	paymentsFile = "payments.db"
+	natsDir      = "nats"
+)
+
+// Waits of a stop. Together they stay within stopTimeout.
+const (
+	drainTimeout = 4 * time.Second
+	drainPoll    = 20 * time.Millisecond
+)
+
+// line is every station between the API and the ledger, open and not running yet.
+type line struct {
+	logger    *slog.Logger
+	claims    *sqlitestore.Store
+	ledger    *sqliteledger.Ledger
+	broker    *broker.Broker
+	validator *claim.Validator
+	committer *store.Committer
+	relay     *outbox.Relay
+	sweep     *outbox.Sweep
+	consumer  *payment.Consumer
+	desk      *payment.Desk
+	stats     *payment.Stats
+}
+
+// openLine opens the stations in the order in which a claim passes them. Close it.
+func openLine(ctx context.Context, c config, logger *slog.Logger) (*line, error) {
+	l := &line{logger: logger, stats: &payment.Stats{}}
+	if err := l.open(ctx, c); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	return l, nil
+}
+
+func (l *line) open(ctx context.Context, c config) (err error) {
+	if l.claims, err = sqlitestore.Open(ctx, filepath.Join(c.DataDir, claimsFile), l.logger); err != nil {
+		return fmt.Errorf("open the claims database: %w", err)
+	}
+	secret, err := l.claims.IdentitySecret(ctx)
+	if err != nil {
+		return fmt.Errorf("open the claims database: %w", err)
+	}
+	if l.ledger, err = sqliteledger.Open(ctx, filepath.Join(c.DataDir, paymentsFile), l.logger); err != nil {
+		return fmt.Errorf("open the payments database: %w", err)
+	}
+	if l.broker, err = broker.OpenEmbedded(ctx, broker.Config{Dir: filepath.Join(c.DataDir, natsDir)}, l.logger); err != nil {
+		return fmt.Errorf("open the broker: %w", err)
+	}
+	l.validator = &claim.Validator{Rules: c.Rules, Identity: claim.NewIdentity(secret), Now: time.Now}
+	pace := outbox.Config{Rows: l.claims, Line: l.broker, Logger: l.logger, Now: time.Now, Random: rand.Float64}
+	l.relay, l.sweep = outbox.NewRelay(pace), outbox.NewSweep(pace)
+	l.committer = store.NewCommitter(waking{l.claims, l.relay.Wake}, time.Now, l.logger)
+	l.consumer = &payment.Consumer{
+		Feed: l.broker, Ledger: l.ledger, Hinter: l.broker, Stats: l.stats, Logger: l.logger, Now: time.Now, Random: rand.Float64,
+	}
+	l.desk = &payment.Desk{Ledger: l.ledger, Hinter: l.broker, Stats: l.stats}
+	return nil
+}
+
+// close closes what was opened, in reverse. Nothing may be running.
+func (l *line) close() error {
+	var errs []error
+	if l.broker != nil {
+		errs = append(errs, l.broker.Close())
+	}
+	if l.ledger != nil {
+		errs = append(errs, l.ledger.Close())
+	}
+	if l.claims != nil {
+		errs = append(errs, l.claims.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// stages gives what has to run, in the order of the line: see runStages.
+func (l *line) stages() []stage {
+	return []stage{
+		{"committer", l.committer.Run},
+		{"drain", l.drain},
+		{"relay", l.relay.Run},
+		{"consumer", l.consumer.Run},
+		{"hints", func(ctx context.Context) error { return l.broker.Hints(ctx, l.sweep.Hint) }},
+		{"sweep", l.sweep.Run},
+		{"answers", func(ctx context.Context) error { return l.broker.Answer(ctx, l.desk.Answer) }},
+		{"stream", l.broker.Run},
+	}
+}
+
+// drain does nothing until ctx ends. Then no claim comes in any more, and those under way
+// get a moment to be paid and settled, so that a restart finds nothing left. What does not
+// get through in time, or had failed before, waits in the outbox as it does after a crash.
+func (l *line) drain(ctx context.Context) error {
+	<-ctx.Done()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	ticker := time.NewTicker(drainPoll)
+	defer ticker.Stop()
+	for {
+		backlog, err := l.claims.Backlog(ctx)
+		if err != nil || backlog.Pending-backlog.Failed+backlog.Published == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			l.logger.InfoContext(ctx, "stopping with claims under way; they are sent after the next start",
+				"pending", backlog.Pending, "published", backlog.Published)
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// probes are what has to work for the line to be ready. Each also fails on a schema that is
+// not this program's.
+func (l *line) probes() []api.Probe {
+	return []api.Probe{
+		{Name: "claims_database", Check: l.claims.Ping},
+		{Name: "payments_database", Check: l.ledger.Ping},
+		{Name: "broker", Check: l.broker.Ping},
+	}
+}
+
+// waking lets the relay look for new rows as soon as they are committed.
+type waking struct {
+	store.Accepter
+	wake func()
+}
+
+// Accept implements store.Accepter.
+func (w waking) Accept(ctx context.Context, batch []store.Submission, now time.Time) ([]store.Outcome, error) {
+	outcomes, err := w.Accepter.Accept(ctx, batch, now)
+	if err == nil {
+		w.wake()
+	}
+	return outcomes, err
+}
+
+// letters is the dead letters as the API sees them.
+type letters struct {
+	*payment.Desk
+	ledger payment.Ledger
+}
+
+// DeadLetters implements api.Letters.
+func (l letters) DeadLetters(ctx context.Context, filter payment.LetterFilter) ([]payment.DeadLetter, error) {
+	return l.ledger.DeadLetters(ctx, filter)
+}

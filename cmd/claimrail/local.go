@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claimrail/claimrail/internal/api"
+	"github.com/claimrail/claimrail/internal/payment"
+	"github.com/claimrail/claimrail/internal/payment/sqliteledger"
+	"github.com/claimrail/claimrail/internal/sqlitefile"
+	"github.com/claimrail/claimrail/internal/store"
+	"github.com/claimrail/claimrail/internal/store/sqlitestore"
+)
+
+// local is the system in a data directory. What is only read is opened without the lock,
+// also while a server runs, and never made; what is written is opened under the lock.
+// It opens what is asked of it, when it is. Not for more than one goroutine.
+type local struct {
+	dir     string
+	command string // who is at work, for those who find the directory taken
+	logger  *slog.Logger
+
+	claims *sqlitestore.Store
+	ledger *sqliteledger.Ledger // for reading, or for writing while unlock is set
+	unlock func() error
+}
+
+var _ system = (*local)(nil)
+
+func (l *local) close() error {
+	var errs []error
+	if l.ledger != nil {
+		errs = append(errs, l.ledger.Close())
+	}
+	if l.claims != nil {
+		errs = append(errs, l.claims.Close())
+	}
+	if l.unlock != nil {
+		errs = append(errs, l.unlock())
+	}
+	return errors.Join(errs...)
+}
+
+// openClaims opens the claims database to read it.
+func (l *local) openClaims(ctx context.Context) (err error) {
+	if l.claims != nil {
+		return nil
+	}
+	path := filepath.Join(l.dir, claimsFile)
+	if l.claims, err = sqlitestore.OpenExisting(ctx, path); errors.Is(err, sqlitefile.ErrOlderSchema) {
+		if err = l.migrate(func() (interface{ Close() error }, error) {
+			return sqlitestore.Open(ctx, path, l.logger)
+		}); err == nil {
+			l.claims, err = sqlitestore.OpenExisting(ctx, path)
+		}
+	}
+	return l.explain(err, "claims")
+}
+
+// openLedger opens the payments database to read it.
+func (l *local) openLedger(ctx context.Context) (err error) {
+	if l.ledger != nil {
+		return nil
+	}
+	path := filepath.Join(l.dir, paymentsFile)
+	if l.ledger, err = sqliteledger.OpenExisting(ctx, path); errors.Is(err, sqlitefile.ErrOlderSchema) {
+		if err = l.migrate(func() (interface{ Close() error }, error) {
+			return sqliteledger.Open(ctx, path, l.logger)
+		}); err == nil {
+			l.ledger, err = sqliteledger.OpenExisting(ctx, path)
+		}
+	}
+	return l.explain(err, "payments")
+}
+
+// migrate brings a database up to date, unless another process has the directory: its
+// program knows only the schema that is there.
+func (l *local) migrate(open func() (interface{ Close() error }, error)) error {
+	unlock, err := lockDataDir(l.dir, l.command, "")
+	if err != nil {
+		return fmt.Errorf("the database is of an older version of claimrail and can not be migrated now: %w", err)
+	}
+	database, err := open()
+	if err == nil {
+		err = database.Close()
+	}
+	return errors.Join(err, unlock())
+}
+
+// openForDecisions opens the payments database to write to it.
+func (l *local) openForDecisions(ctx context.Context) error {
+	if l.unlock != nil {
+		return nil
+	}
+	path := filepath.Join(l.dir, paymentsFile)
+	if _, err := os.Stat(path); err != nil {
+		return l.explain(fmt.Errorf("open payments database: %w", err), "payments")
+	}
+	unlock, err := lockDataDir(l.dir, l.command, "")
+	if err != nil {
+		return err
+	}
+	l.unlock = unlock
+	if l.ledger, err = sqliteledger.Open(ctx, path, l.logger); err != nil {
+		return fmt.Errorf("open payments database: %w", err)
+	}
+	return nil
+}
+
+// explain says what it means that a database is not there.
+func (l *local) explain(err error, what string) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return hint(fmt.Errorf("no %s in %s", what, l.dir),
+			"start 'claimrail serve', or point to where they are with --data-dir or --server")
+	}
+	return err
+}
+
+// TopProviders implements system.
+func (l *local) TopProviders(ctx context.Context, limit int) ([]api.RankedProvider, error) {
+	if err := l.openClaims(ctx); err != nil {
+		return nil, err
+	}
+	totals, err := l.claims.TopProviders(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	return api.NewRanking(totals), nil
+}
+
+// Claims implements system.
+func (l *local) Claims(ctx context.Context, filter store.Filter) (api.ClaimPage, error) {
+	if err := l.openClaims(ctx); err != nil {
+		return api.ClaimPage{}, err
+	}
+	found, err := l.claims.Claims(ctx, filter)
+	if err != nil {
+		return api.ClaimPage{}, err
+	}
+	return api.NewClaimPage(found, filter.Limit), nil
+}
+
+// Claim implements system.
+func (l *local) Claim(ctx context.Context, id uuid.UUID) (api.Claim, error) {
+	if err := l.openClaims(ctx); err != nil {
+		return api.Claim{}, err
+	}
+	record, err := l.claims.Claim(ctx, id)
+	if err != nil {
+		return api.Claim{}, err
+	}
+	return api.NewClaim(&record), nil
+}
+
+// Payment implements system. Without a payments database nothing is paid.
+func (l *local) Payment(ctx context.Context, claimID uuid.UUID) (api.Payment, error) {
+	if _, err := os.Stat(filepath.Join(l.dir, paymentsFile)); errors.Is(err, fs.ErrNotExist) {
+		return api.Payment{}, payment.ErrNotFound
+	}
+	if err := l.openLedger(ctx); err != nil {
+		return api.Payment{}, err
+	}
+	paid, err := l.ledger.Payment(ctx, claimID)
+	if err != nil {
+		return api.Payment{}, err
+	}
+	return api.NewPayment(&paid), nil
+}
+
+// DeadLetters implements system.
+func (l *local) DeadLetters(ctx context.Context, filter payment.LetterFilter) (api.DeadLetterPage, error) {
+	if err := l.openLedger(ctx); err != nil {
+		return api.DeadLetterPage{}, err
+	}
+	found, err := l.ledger.DeadLetters(ctx, filter)
+	if err != nil {
+		return api.DeadLetterPage{}, err
+	}
+	return api.NewDeadLetterPage(found, filter.Limit), nil
+}
+
+// Redrive implements system. No server runs here, so nobody is told: the sweep of the next
+// one asks.
+func (l *local) Redrive(ctx context.Context, id int64, decision api.Decision) (api.DeadLetter, error) {
+	if err := l.openForDecisions(ctx); err != nil {
+		return api.DeadLetter{}, err
+	}
+	letter, err := l.ledger.Redrive(ctx, id, decided(decision))
+	if err != nil {
+		return api.DeadLetter{}, err
+	}
+	return api.NewDeadLetter(&letter), nil
+}
+
+// Discard implements system.
+func (l *local) Discard(ctx context.Context, id int64, decision api.Decision) (api.DeadLetter, error) {
+	if err := l.openForDecisions(ctx); err != nil {
+		return api.DeadLetter{}, err
+	}
+	letter, err := l.ledger.Discard(ctx, id, decided(decision))
+	if err != nil {
+		return api.DeadLetter{}, err
+	}
+	return api.NewDeadLetter(&letter), nil
+}
+
+func decided(decision api.Decision) payment.Decision {
+	return payment.Decision{Actor: decision.Actor, Reason: decision.Reason, At: time.Now()}
+}

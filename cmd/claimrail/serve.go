@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claimrail/claimrail/internal/api"
+)
+
+func newServeCommand(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Take claims over HTTP and pay them",
+		Long: `Take claims over HTTP and pay them: both services, claim-process and payments, in
+one process, with their databases and the broker between them in the data directory.
+
+Ctrl-C or SIGTERM stops it: it takes no more claims, finishes those under way, and
+ends within 20 seconds. After a crash, start it again: nothing acknowledged is lost.`,
+		Example: `  claimrail serve
+  claimrail serve --listen 127.0.0.1:9000 --data-dir /var/lib/claimrail
+  claimrail serve --rules npi-check-digit=error,cdt-pattern=off`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := p.loadConfig()
+			if err != nil {
+				return err
+			}
+			return p.serve(cmd.Context(), c)
+		},
+	}
+	p.bindServe(cmd.Flags())
+	return cmd
+}
+
+// serve runs the whole line until ctx ends.
+func (p *program) serve(ctx context.Context, c config) (err error) {
+	started := time.Now()
+	logger := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	var listening net.ListenConfig
+	listener, err := listening.Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return hint(fmt.Errorf("listen on %s: %w", c.Listen, errors.Unwrap(err)),
+			"another program may use the port; choose another with --listen 127.0.0.1:PORT")
+	}
+	defer func() { _ = listener.Close() }() // closed already, unless opening fails
+	url := "http://" + listener.Addr().String()
+	unlock, err := lockDataDir(c.DataDir, "serve", url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	l, err := openLine(ctx, c, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	meter := newMeter(l)
+	handler := api.New(l.apiConfig(c, meter))
+	logger.InfoContext(ctx, "claimrail is ready", "url", url, "docs", url+"/docs", "data", c.DataDir,
+		"version", readBuild().Version, "after", time.Since(started).Round(time.Millisecond))
+	serving := stage{"HTTP", func(ctx context.Context) error { return api.Serve(ctx, listener, handler, logger) }}
+	farewell := stage{"farewell", func(ctx context.Context) error {
+		<-ctx.Done()
+		logger.Info("stopping: no more claims are taken, those under way are finished")
+		return nil
+	}}
+	if err := runStages(ctx, append([]stage{farewell, serving}, l.stages()...)); err != nil {
+		return err
+	}
+	logger.Info("stopped")
+	return nil
+}
+
+// apiConfig puts the API in front of the line.
+func (l *line) apiConfig(c config, m *meter) api.Config {
+	return api.Config{
+		Validator:             l.validator,
+		Submitter:             l.committer,
+		Claims:                l.claims,
+		Limiter:               l.claims,
+		Payments:              l.ledger,
+		Letters:               letters{l.desk, l.ledger},
+		Probes:                l.probes(),
+		Metrics:               m.handler(),
+		Observe:               m.observe,
+		TopProvidersPerMinute: c.TopProvidersPerMinute,
+		Now:                   time.Now,
+		Logger:                l.logger,
+		Version:               readBuild().Version,
+	}
+}

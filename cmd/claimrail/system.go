@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/url"
+
+	"github.com/google/uuid"
+
+	"github.com/claimrail/claimrail/internal/api"
+	"github.com/claimrail/claimrail/internal/payment"
+	"github.com/claimrail/claimrail/internal/store"
+)
+
+// lookup reads claims and what was paid for them. Errors of a claim or payment that is
+// not there are store.ErrNotFound and payment.ErrNotFound, however it is reached.
+type lookup interface {
+	TopProviders(ctx context.Context, limit int) ([]api.RankedProvider, error)
+	Claims(ctx context.Context, filter store.Filter) (api.ClaimPage, error)
+	Claim(ctx context.Context, id uuid.UUID) (api.Claim, error)
+	Payment(ctx context.Context, claimID uuid.UUID) (api.Payment, error)
+}
+
+// letterBox reads dead letters and carries out decisions on them. Errors of a decision
+// are those of payment.Ledger.
+type letterBox interface {
+	DeadLetters(ctx context.Context, filter payment.LetterFilter) (api.DeadLetterPage, error)
+	Redrive(ctx context.Context, id int64, decision api.Decision) (api.DeadLetter, error)
+	Discard(ctx context.Context, id int64, decision api.Decision) (api.DeadLetter, error)
+}
+
+// system is what commands work on: the data directory (local) or a server (remote). Both
+// give the bodies of the API, so that --json shows the same either way.
+type system interface {
+	lookup
+	letterBox
+	close() error
+}
+
+// withSystem reads the configuration, does something on the system that it and --server
+// name, and closes it. command says who is at work, for the lock of the data directory.
+func (p *program) withSystem(command string, do func(system) error) (err error) {
+	c, err := p.loadConfig()
+	if err != nil {
+		return err
+	}
+	var s system = &local{dir: c.DataDir, command: command, logger: p.logger(c)}
+	if p.server != "" {
+		if p.settings["CLAIMRAIL_DATA_DIR"].set {
+			return misuse(errors.New("--server and --data-dir exclude each other"), "leave one of them out")
+		}
+		if s, err = newRemote(p.server); err != nil {
+			return err
+		}
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	return do(s)
+}
+
+// parseServer reads the value of --server. A URL may hold a password: it is never shown.
+func parseServer(text string) (*url.URL, error) {
+	server, err := url.Parse(text)
+	if err != nil || server.Scheme != "http" && server.Scheme != "https" || server.Host == "" ||
+		server.RawQuery != "" || server.Fragment != "" {
+		return nil, misuse(errors.New("--server is not the URL of a server"), "write it as --server http://127.0.0.1:8000")
+	}
+	return server, nil
+}

@@ -1,0 +1,240 @@
+// Package api is the door of the line: HTTP in front of claims and payments. It
+// reads a claim, has it validated and committed, and answers only then; it shows
+// what is stored and what is paid; it keeps the brief's two endpoints to the
+// letter and has problem documents (RFC 9457) on all others. Handlers return errors;
+// one table, in fault.go, says what a client sees of them.
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/payment"
+	"github.com/claimrail/claimrail/internal/store"
+)
+
+// Limits.
+const (
+	// MaxBodyBytes bounds a request's body.
+	MaxBodyBytes = 1 << 20
+	// maxInFlight bounds the requests that are worked on at once; more are refused.
+	maxInFlight = 512
+	// submitTimeout bounds the wait for a claim's commit: longer than the committer's own
+	// bounds, so that its word on the outcome is heard.
+	submitTimeout = 20 * time.Second
+	// readTimeout bounds a question to one of the databases.
+	readTimeout = 10 * time.Second
+)
+
+// Submitter takes in a claim and answers when it is committed.
+type Submitter interface {
+	Submit(ctx context.Context, submission store.Submission) (store.Outcome, error)
+}
+
+// Claims is what the API reads of the claims database.
+type Claims interface {
+	Claim(ctx context.Context, id uuid.UUID) (store.Record, error)
+	Claims(ctx context.Context, filter store.Filter) ([]store.Summary, error)
+	TopProviders(ctx context.Context, limit int) ([]store.ProviderTotal, error)
+}
+
+// Limiter counts requests over all instances; see store.Engine.
+type Limiter interface {
+	Take(ctx context.Context, client string, limit int, window time.Duration, now time.Time) (store.Rate, error)
+}
+
+// Payments is where recorded payments are read.
+type Payments interface {
+	Payment(ctx context.Context, claimID uuid.UUID) (payment.Payment, error)
+}
+
+// Letters is where dead letters are read and decided on.
+type Letters interface {
+	DeadLetters(ctx context.Context, filter payment.LetterFilter) ([]payment.DeadLetter, error)
+	Redrive(ctx context.Context, id int64, decision payment.Decision) (payment.DeadLetter, error)
+	Discard(ctx context.Context, id int64, decision payment.Decision) (payment.DeadLetter, error)
+}
+
+// Probe is one thing that has to work for the service to be ready.
+type Probe struct {
+	Name  string
+	Check func(context.Context) error
+}
+
+// Config is what the API stands on. All fields must be set.
+type Config struct {
+	Validator             *claim.Validator
+	Submitter             Submitter
+	Claims                Claims
+	Limiter               Limiter
+	Payments              Payments
+	Letters               Letters
+	Probes                []Probe
+	Metrics               http.Handler
+	Observe               func(method, route string, status int, took time.Duration) // called after each request
+	TopProvidersPerMinute int // requests of one client in any 60 seconds
+	Now                   func() time.Time
+	Logger                *slog.Logger
+	Version               string
+}
+
+// API answers requests. It is an http.Handler; any number of requests may be
+// served at once.
+type API struct {
+	Config
+	mux      *http.ServeMux
+	inFlight chan struct{}
+	refused  refusals
+}
+
+// New gives the API. It panics where its own table of routes is wrong, which the first
+// test shows.
+func New(config Config) *API {
+	a := &API{
+		Config:   config,
+		mux:      http.NewServeMux(),
+		inFlight: make(chan struct{}, maxInFlight),
+		refused:  newRefusals(),
+	}
+	routes := a.routes()
+	spec := specification(routes, config.Version)
+	for i := range routes {
+		a.mux.Handle(routes[i].method+" "+routes[i].path, a.serve(&routes[i]))
+	}
+	a.mux.Handle("GET /openapi.json", static("application/json", spec))
+	a.mux.Handle("/docs", docsPage())
+	a.mux.Handle("/docs/", docsPage())
+	a.mux.Handle("GET /metrics", config.Metrics)
+	a.mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusSeeOther))
+	a.mux.Handle("/", a.serve(&route{open: true, handle: a.nowhere}))
+	return a
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	a.mux.ServeHTTP(w, r)
+}
+
+// route is one operation: what it is, for the specification, and who answers it.
+type route struct {
+	method, path string
+	id           string // operationId
+	tag          string
+	summary      string
+	description  string
+	params       []param
+	request      *content
+	answers      map[int]content
+	faults       []int // statuses of errors that can come, beside those that always can
+	brief        bool  // errors take the brief's shape
+	open         bool  // answered even when too many requests are in flight
+	handle       func(w http.ResponseWriter, r *http.Request) error
+}
+
+func (a *API) routes() []route {
+	var routes []route
+	for _, some := range [][]route{a.briefRoutes(), a.claimRoutes(), a.paymentRoutes(), a.healthRoutes()} {
+		routes = append(routes, some...)
+	}
+	return routes
+}
+
+// serve wraps a route in what all of them need: a bound on how many run at once, an
+// end to panics, and one way to tell errors.
+func (a *API) serve(rt *route) http.Handler {
+	return http.HandlerFunc(func(plain http.ResponseWriter, r *http.Request) {
+		w := &watched{ResponseWriter: plain, status: http.StatusOK}
+		defer func(start time.Time) {
+			a.Observe(rt.method, rt.path, w.status, time.Since(start))
+		}(time.Now())
+		boundBody(w, r)
+		if !rt.open {
+			select {
+			case a.inFlight <- struct{}{}:
+				defer func() { <-a.inFlight }()
+			default:
+				a.fail(w, r, rt, errBusy)
+				return
+			}
+		}
+		defer func() {
+			if found := recover(); found != nil {
+				// The value itself might hold PHI.
+				a.fail(w, r, rt, fmt.Errorf("handler panicked with a %T: %s", found, debug.Stack()))
+			}
+		}()
+		if err := rt.unknownQuery(r); err != nil {
+			a.fail(w, r, rt, err)
+			return
+		}
+		if err := rt.handle(w, r); err != nil {
+			a.fail(w, r, rt, err)
+		}
+	})
+}
+
+// watched notes the status of an answer.
+type watched struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *watched) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// nowhere answers what no route takes: a path that is not there, or one that is but not
+// with this method.
+func (a *API) nowhere(w http.ResponseWriter, r *http.Request) error {
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		if method == r.Method {
+			continue
+		}
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := a.mux.Handler(other); pattern != "/" && pattern != "" {
+			w.Header().Add("Allow", method)
+		}
+	}
+	if allowed := w.Header().Get("Allow"); allowed != "" {
+		return newFault(http.StatusMethodNotAllowed, "method-not-allowed", "this path takes "+allowed)
+	}
+	return newFault(http.StatusNotFound, "no-such-path", "nothing is here; see /docs for what there is")
+}
+
+// reply writes a body as JSON.
+func reply(w http.ResponseWriter, status int, body any) error {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(body); err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store") // answers hold PHI, and change
+	w.WriteHeader(status)
+	_, _ = w.Write(buffer.Bytes()) // a client that went away does not want to know
+	return nil
+}
+
+func static(contentType string, body []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		_, _ = w.Write(body)
+	})
+}

@@ -1,0 +1,154 @@
+package api
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/claimrail/claimrail/internal/payment"
+)
+
+func letterStates() []string {
+	return []string{
+		string(payment.LetterOpen), string(payment.LetterRedriven), string(payment.LetterDiscarded), string(payment.LetterPaid),
+	}
+}
+
+func letterReasons() []string {
+	return []string{string(payment.ReasonMalformed), string(payment.ReasonConflict), string(payment.ReasonFailed)}
+}
+
+func (a *API) paymentRoutes() []route {
+	letterID := param{in: inPath, name: "id", text: "Id of the dead letter", kind: "integer", example: 7}
+	decision := &content{body: Decision{}, example: Decision{Reason: "provider was unknown, added", Actor: "night shift"}}
+	return []route{
+		{
+			method: http.MethodGet, path: "/v1/payments/{claim_id}", id: "get-payment", tag: "payments",
+			summary:     "Show a claim's payment",
+			description: "Not found until payments has recorded it, which takes a moment after the claim was accepted.",
+			params:      []param{claimID()},
+			answers:     map[int]content{http.StatusOK: {text: "The payment", body: Payment{}}},
+			faults:      []int{404, 422},
+			handle:      a.getPayment,
+		},
+		{
+			method: http.MethodGet, path: "/v1/dead-letters", id: "list-dead-letters", tag: "payments",
+			summary: "List messages that could not be processed, the newest first",
+			params: []param{
+				{in: inQuery, name: "state", text: "open: waits for a decision", oneOf: letterStates()},
+				{in: inQuery, name: "reason", text: "Why it was parked", oneOf: letterReasons()},
+				{in: inQuery, name: "limit", text: "Dead letters in a page", kind: "integer", example: defaultPage, least: 1, most: payment.MaxPage},
+				{in: inQuery, name: "cursor", text: "next_cursor of the page before"},
+			},
+			answers: map[int]content{http.StatusOK: {text: "A page", body: DeadLetterPage{}}},
+			faults:  []int{422},
+			handle:  a.listLetters,
+		},
+		{
+			method: http.MethodPost, path: "/v1/dead-letters/{id}/redrive", id: "redrive-dead-letter", tag: "payments",
+			summary:     "Send the claim to payments again",
+			description: "Harmless if the claim was paid meanwhile. The reason is kept.",
+			params:      []param{letterID}, request: decision,
+			answers: map[int]content{http.StatusOK: {text: "The dead letter, redriven", body: DeadLetter{}}},
+			faults:  []int{400, 404, 409, 413, 415, 422},
+			handle: func(w http.ResponseWriter, r *http.Request) error {
+				return a.decide(w, r, a.Letters.Redrive)
+			},
+		},
+		{
+			method: http.MethodPost, path: "/v1/dead-letters/{id}/discard", id: "discard-dead-letter", tag: "payments",
+			summary:     "Write the claim off",
+			description: "It will never be paid, whatever copies of its message still come. The reason is kept.",
+			params:      []param{letterID}, request: decision,
+			answers: map[int]content{http.StatusOK: {text: "The dead letter, discarded", body: DeadLetter{}}},
+			faults:  []int{400, 404, 409, 413, 415, 422},
+			handle: func(w http.ResponseWriter, r *http.Request) error {
+				return a.decide(w, r, a.Letters.Discard)
+			},
+		},
+	}
+}
+
+// getPayment is GET /v1/payments/{claim_id}.
+func (a *API) getPayment(w http.ResponseWriter, r *http.Request) error {
+	id, err := claimIDOf(r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+	defer cancel()
+	paid, err := a.Payments.Payment(ctx, id)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, NewPayment(&paid))
+}
+
+// listLetters is GET /v1/dead-letters.
+func (a *API) listLetters(w http.ResponseWriter, r *http.Request) error {
+	q := newQuery(r)
+	filter := payment.LetterFilter{
+		State:  payment.LetterState(q.oneOf("state", letterStates())),
+		Reason: payment.Reason(q.oneOf("reason", letterReasons())),
+		Before: q.integer("cursor", 0, 1, math.MaxInt64),
+		Limit:  int(q.integer("limit", defaultPage, 1, payment.MaxPage)),
+	}
+	if err := q.fault(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+	defer cancel()
+	letters, err := a.Letters.DeadLetters(ctx, filter)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, NewDeadLetterPage(letters, filter.Limit))
+}
+
+// NewDeadLetterPage gives a page of limit dead letters at most, and where the next begins.
+func NewDeadLetterPage(letters []payment.DeadLetter, limit int) DeadLetterPage {
+	page := DeadLetterPage{DeadLetters: make([]DeadLetter, len(letters))}
+	for i := range letters {
+		page.DeadLetters[i] = NewDeadLetter(&letters[i])
+	}
+	if len(letters) == limit {
+		page.NextCursor = strconv.FormatInt(letters[len(letters)-1].ID, 10)
+	}
+	return page
+}
+
+// decide has an operator's decision carried out.
+func (a *API) decide(w http.ResponseWriter, r *http.Request,
+	carryOut func(context.Context, int64, payment.Decision) (payment.DeadLetter, error),
+) error {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil || id < 1 {
+		return newFault(http.StatusUnprocessableEntity, "invalid-id", "the id of a dead letter is a whole number; see GET /v1/dead-letters")
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	var said Decision
+	if err := decodeStrict(body, &said); err != nil {
+		return err
+	}
+	reason, actor := strings.TrimSpace(said.Reason), strings.TrimSpace(said.Actor)
+	if reason == "" || len(reason) > payment.MaxNote || len(actor) > payment.MaxNote {
+		f := newFault(http.StatusUnprocessableEntity, "reason", "say why, in 1 to 500 bytes; the reason is kept with the dead letter")
+		f.items = []item{{place: []any{"body", "reason"}, field: "reason", code: "reason", message: f.detail}}
+		return f
+	}
+	if actor == "" {
+		actor = "client " + clientOf(r)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+	defer cancel()
+	letter, err := carryOut(ctx, id, payment.Decision{Actor: actor, Reason: reason, At: a.Now()})
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, NewDeadLetter(&letter))
+}

@@ -1,0 +1,52 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// Limits of the server. A response is small; whoever does not take it in writeTimeout is
+// cut off.
+const (
+	headerTimeout   = 5 * time.Second
+	idleTimeout     = 60 * time.Second
+	writeTimeout    = 120 * time.Second // from the header's end: the slowest body, the commit and the answer
+	maxHeaderBytes  = 16 << 10
+	maxConnections  = 4096
+	shutdownTimeout = 10 * time.Second
+)
+
+// Serve answers requests on the listener until ctx ends. Then it takes no more, waits
+// shutdownTimeout at most for those under way, and returns nil, or what went wrong.
+func Serve(ctx context.Context, listener net.Listener, handler http.Handler, logger *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		WriteTimeout:      writeTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve HTTP on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	err := server.Shutdown(ending)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("end HTTP: requests still under way after %s: %w", shutdownTimeout, err), server.Close())
+	}
+	<-served
+	return err
+}

@@ -1,0 +1,320 @@
+package intake
+
+import (
+	"bytes"
+	"hash/maphash"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/claimrail/claimrail/internal/claim"
+)
+
+// Limits of claims in CSV. With them a reader needs some 60 MB at most, however
+// long the file: most of it for rows that wait for others of their claim.
+const (
+	// MaxRowBytes is the length of a row, its line end not counted.
+	MaxRowBytes = 64 << 10
+	// MaxColumns is how many columns a header may have.
+	MaxColumns = 1024
+	// MaxFieldBytes is the length of a cell in a column that is read; the columns
+	// that are ignored are bounded by MaxRowBytes only.
+	MaxFieldBytes = 1 << 10
+	// WindowRows is how many rows a claim stays open, its first one counted: rows
+	// of one claim number may stand apart, but not further.
+	WindowRows = 10_000
+	// WindowBytes is how much may wait in open claims; beyond it the oldest are
+	// given out before their time. One claim that is longer by itself is refused.
+	WindowBytes = 16 << 20
+	// rememberedClaims is how many claims are known to be closed, at least. Of what
+	// is older the claims database knows: it refuses another claim under the same number.
+	rememberedClaims = 1 << 18
+)
+
+// Codes of what can be wrong with a row as such, beside those of package claim.
+const (
+	CodeQuote          = "quote"            // a quote is not closed, or not where a cell ends
+	CodeRowTooLong     = "row-too-long"     // longer than MaxRowBytes
+	CodeTooManyCells   = "too-many-cells"   // more than the header has columns
+	CodeTooManyColumns = "too-many-columns" // more than MaxColumns
+	CodeEncoding       = "encoding"         // a cell is not UTF-8
+	CodeClaimTooLong   = "claim-too-long"   // its rows are longer than WindowBytes together
+	CodeClaimClosed    = "claim-closed"     // the claim's other rows are too far back
+)
+
+// Row is one row of a file, byte for byte.
+type Row struct {
+	Number int    // from 1 behind the header; blank rows have none
+	Line   int    // of the input, from 1, on which it begins
+	Offset int64  // of Raw in the input, in bytes
+	Raw    []byte // as it stood, line end included; only the last row may lack one
+	// Rest: more of the row before, which has the same number and was longer than
+	// MaxRowBytes. It comes in a Parcel of its own.
+	Rest bool
+}
+
+// Parcel is what the file says of one claim. Draft.Lines[i] was read from Rows[i].
+type Parcel struct {
+	Draft *claim.Draft
+	Rows  []Row
+	// Refused is what is wrong with the rows as such. A claim with any of it must not
+	// be accepted, even where Validate finds nothing; see CSV.Faults for both together.
+	Refused []claim.Violation
+}
+
+// Fault is one thing that is wrong, in the one shape that all of them have: with
+// the header, with a row, or with what a row says. It holds no values.
+type Fault struct {
+	Row      int // from 1 behind the header, 0 for the header; the first row of a claim that is at fault as a whole
+	Line     int // of the input, from 1
+	Field    claim.Field
+	Column   string // the field's name as the header has it; empty if it has none
+	Code     string
+	Severity claim.Severity
+	Message  string // what to change
+}
+
+// CSV reads claims from CSV: RFC 4180, and what people send in its place. Rows
+// with the same claim number are one claim; without a column for it the whole file is.
+type CSV struct {
+	rows    rowScanner
+	header  []byte
+	columns columns
+	sum     string
+	lastRow int
+	open    window
+	err     error  // what every further Next gives
+	texts   []byte // of one row
+}
+
+// NewCSV reads the header; fileSHA256, in hex, will be the source of the claims, and
+// may be empty. Errors: *SyntaxError, *HeaderError, and those of r, wrapped.
+func NewCSV(r io.Reader, fileSHA256 string) (*CSV, error) {
+	c := &CSV{rows: newRowScanner(r), sum: fileSHA256}
+	head, row, err := c.rows.readHeader()
+	if err != nil {
+		return nil, err
+	}
+	if c.columns, err = readColumns(row); err != nil {
+		return nil, err
+	}
+	c.header = bytes.Clone(head)
+	c.open = window{
+		whole:  c.columns.number < 0,
+		claims: map[string]*openClaim{},
+		closed: closedClaims{seed: maphash.MakeSeed()},
+	}
+	return c, nil
+}
+
+// Header gives the bytes of the input up to the first row: the header as it stood,
+// a byte order mark and blank lines in front of it included.
+func (c *CSV) Header() []byte { return c.header }
+
+// Next gives the next claim: in the order of their first rows, but what is refused
+// already may come sooner. Errors: io.EOF behind the last claim, and those of the
+// reader, wrapped; then the claims that were still open are not given, for they may lack rows.
+func (c *CSV) Next() (*Parcel, error) {
+	for {
+		if parcel := c.open.due(c.lastRow, c.err == io.EOF); parcel != nil {
+			return parcel, nil
+		}
+		if c.err != nil {
+			return nil, c.err
+		}
+		row, err := c.rows.next()
+		if err != nil {
+			c.err = err
+			continue
+		}
+		c.place(&row)
+	}
+}
+
+// place puts a row to the claim that it belongs to.
+func (c *CSV) place(found *scanned) {
+	if !found.rest {
+		c.lastRow++
+	}
+	row := Row{Number: c.lastRow, Line: found.line, Offset: found.offset, Raw: bytes.Clone(found.raw), Rest: found.rest}
+	source := claim.Source{FileSHA256: c.sum, Row: row.Number}
+	line, id, faults := c.read(found)
+	number := strings.Trim(id.Text, blanks)
+	if c.columns.number >= 0 && (found.fault == CodeQuote && id.Shape == claim.Absent || found.count > len(c.columns.fields)) {
+		number, id = c.guess(found), claim.Raw{}
+		if number != "" {
+			id = claim.Raw{Shape: claim.Text, Text: number}
+		}
+	}
+	switch {
+	case found.rest, !c.open.whole && number == "":
+		c.open.alone(source, row, line, id, faults)
+	default:
+		c.open.add(number, id, source, row, line, faults)
+	}
+}
+
+// blanks are what may stand around a claim number.
+const blanks = " \t\r\n"
+
+// guess gives the likely claim number of a row whose cells can not be told apart:
+// counted from the front or from the back, whichever is nearer, unless the other
+// is that of an open claim. The row is refused in any case. So is the claim that it is put
+// to, rather than be accepted without one of its lines.
+func (c *CSV) guess(row *scanned) string {
+	var texts [][]byte
+	count := row.count
+	if row.fault == CodeQuote {
+		texts = bytes.Split(row.raw, []byte{c.rows.separator})
+		count = len(texts)
+	} else {
+		for _, place := range row.cells {
+			texts = append(texts, row.raw[place.start:place.end])
+		}
+	}
+	columns := len(c.columns.fields)
+	nearer, other := c.columns.number, count-columns+c.columns.number
+	if nearer > columns/2 {
+		nearer, other = other, nearer
+	}
+	guessed := ""
+	for _, at := range []int{nearer, other} {
+		if at < 0 || at >= len(texts) {
+			continue
+		}
+		number := string(bytes.Trim(texts[at], blanks+`"`))
+		if _, open := c.open.claims[number]; open && number != "" {
+			return number
+		}
+		if guessed == "" && len(number) <= MaxFieldBytes {
+			guessed = number
+		}
+	}
+	return guessed
+}
+
+// read gives what the cells of a row say, and what is wrong with them as such. The
+// texts of a row share one string.
+func (c *CSV) read(row *scanned) (line claim.RawLine, id claim.Raw, faults []claim.Violation) {
+	const idSlot = claim.FieldCount
+	var begin, end [claim.FieldCount + 1]int // of each text in c.texts
+	c.texts = c.texts[:0]
+	line.Shape = claim.Object
+	if fault := c.rowFault(row); fault.Code != "" {
+		faults = append(faults, fault)
+	}
+	if c.columns.number >= 0 && row.fault == "" {
+		id.Shape = claim.Text // a row that is too short lacks its number: it is not one that needs none
+	}
+	for i := range min(len(row.cells), len(c.columns.fields)) {
+		field, slot := c.columns.fields[i], idSlot
+		switch {
+		case field >= 0:
+			slot = int(field)
+			line.Fields[field].Shape = claim.Text
+		case field == claim.ExternalIDField:
+			id.Shape = claim.Text
+		default:
+			continue
+		}
+		begin[slot] = len(c.texts)
+		if row.cells[i].end-row.cells[i].start <= MaxFieldBytes {
+			c.texts = unquoted(c.texts, row.raw, row.cells[i])
+		} else {
+			faults = append(faults, rowViolation(field, claim.CodeTooLong, "shorten this text: it is longer than any such field may be"))
+		}
+		end[slot] = len(c.texts)
+		if fault := textFault(field, c.texts[begin[slot]:]); fault.Code != "" {
+			faults = append(faults, fault)
+		}
+	}
+	texts := string(c.texts)
+	for i := range line.Fields {
+		line.Fields[i].Text = texts[begin[i]:end[i]]
+	}
+	id.Text = texts[begin[idSlot]:end[idSlot]]
+	return line, id, faults
+}
+
+// rowFault says what is wrong with a row as a whole; without a code: nothing.
+func (c *CSV) rowFault(row *scanned) claim.Violation {
+	switch {
+	case row.fault == CodeQuote:
+		return rowViolation(claim.NoField, CodeQuote,
+			"a quote is not closed, or text stands behind the quote that closes it; write a quote inside quotes twice")
+	case row.fault == CodeRowTooLong:
+		return rowViolation(claim.NoField, CodeRowTooLong, "shorten this row: it is longer than 65536 bytes")
+	case row.count > len(c.columns.fields):
+		return rowViolation(claim.NoField, CodeTooManyCells,
+			"this row has more cells than the header; put quotes around a cell that holds a separator")
+	default:
+		return claim.Violation{}
+	}
+}
+
+// textFault says what is wrong with the bytes of a cell; without a code: nothing.
+func textFault(field claim.Field, text []byte) claim.Violation {
+	switch {
+	case bytes.IndexByte(text, 0) >= 0:
+		return rowViolation(field, claim.CodeControlCharacter, "remove the NUL bytes")
+	case !utf8.Valid(text):
+		return rowViolation(field, CodeEncoding, "this cell is not UTF-8; save the file as CSV UTF-8")
+	default:
+		return claim.Violation{}
+	}
+}
+
+// rowViolation makes a violation of a row that is yet to be put to a claim.
+func rowViolation(field claim.Field, code, message string) claim.Violation {
+	return claim.Violation{Field: field, Code: code, Severity: claim.Error, Message: message}
+}
+
+func newParcel(id claim.Raw, source claim.Source) *Parcel {
+	return &Parcel{Draft: &claim.Draft{ExternalID: id, Source: source}}
+}
+
+// add puts a row to the parcel; its faults are from now on those of this line.
+func (p *Parcel) add(row Row, line claim.RawLine, faults []claim.Violation) {
+	for _, fault := range faults {
+		fault.Line = len(p.Rows)
+		p.Refused = append(p.Refused, fault)
+	}
+	p.Rows = append(p.Rows, row)
+	p.Draft.Lines = append(p.Draft.Lines, line)
+}
+
+// Faults gives all that is wrong with a claim, by row: what the parcel was refused
+// for, and what Validate found, warnings included. What only follows from
+// a refusal, such as a field that is missing behind a wrong quote, is left out.
+func (c *CSV) Faults(parcel *Parcel, found []claim.Violation) []Fault {
+	faults := make([]Fault, 0, len(parcel.Refused)+len(found))
+	add := func(v *claim.Violation) {
+		row := parcel.Rows[max(v.Line, 0)]
+		faults = append(faults, Fault{
+			Row: row.Number, Line: row.Line, Field: v.Field, Column: c.columns.names[v.Field],
+			Code: v.Code, Severity: v.Severity, Message: v.Message,
+		})
+	}
+	type place struct {
+		line  int
+		field claim.Field
+	}
+	refused := map[place]bool{}
+	for i := range parcel.Refused {
+		v := &parcel.Refused[i]
+		refused[place{v.Line, v.Field}] = true
+		if v.Field == claim.ExternalIDField {
+			refused[place{claim.WholeClaim, v.Field}] = true
+		}
+		add(v)
+	}
+	for i := range found {
+		v := &found[i]
+		if !refused[place{v.Line, v.Field}] && !refused[place{v.Line, claim.NoField}] {
+			add(v)
+		}
+	}
+	slices.SortStableFunc(faults, func(a, b Fault) int { return a.Row - b.Row })
+	return faults
+}

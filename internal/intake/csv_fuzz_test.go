@@ -1,0 +1,163 @@
+package intake_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/intake"
+)
+
+// checkRows proves that the rows of all claims, in the order of the input, are the
+// input: nothing lies between them but blank rows, numbers rise by one, and lines
+// are counted right.
+func checkRows(t *testing.T, input []byte, header []byte, rows []intake.Row) {
+	t.Helper()
+	if !bytes.HasPrefix(input, header) {
+		t.Fatalf("header %q is not the start of the input", header)
+	}
+	slices.SortFunc(rows, func(a, b intake.Row) int { return int(a.Offset - b.Offset) })
+	at, number := int64(len(header)), 0
+	for _, row := range rows {
+		if row.Offset < at || !bytes.HasPrefix(input[row.Offset:], row.Raw) || len(row.Raw) == 0 {
+			t.Fatalf("row %d at %d: %q does not stand there, or was given before", row.Number, row.Offset, row.Raw)
+		}
+		if gap := input[at:row.Offset]; len(bytes.Trim(gap, " \t,;\r\n")) > 0 {
+			t.Fatalf("%q in front of row %d was lost", gap, row.Number)
+		}
+		if !row.Rest {
+			number++
+		}
+		before := strings.ReplaceAll(strings.ReplaceAll(string(input[:row.Offset]), "\r\n", "\n"), "\r", "\n")
+		ends := strings.Count(before, "\n")
+		if row.Number != number || row.Line != ends+1 {
+			t.Fatalf("at %d: got row %d on line %d, want %d, %d", row.Offset, row.Number, row.Line, number, ends+1)
+		}
+		at = row.Offset + int64(len(row.Raw))
+	}
+	if gap := input[at:]; len(bytes.Trim(gap, " \t,;\r\n")) > 0 {
+		t.Fatalf("%q at the end was lost", gap)
+	}
+}
+
+func FuzzCSV(f *testing.F) {
+	for _, test := range trials(f, "csv.verdicts") {
+		f.Add([]byte(test.input))
+	}
+	f.Fuzz(func(t *testing.T, marked []byte) {
+		input := []byte(expandCSV(string(marked))) // so that a change does not break the header first
+		reader, err := intake.NewCSV(bytes.NewReader(input), "sum")
+		var header *intake.HeaderError
+		var syntax *intake.SyntaxError
+		switch {
+		case errors.As(err, &header) && len(header.Faults) > 0, errors.As(err, &syntax) && syntax.Line > 0 && syntax.Column > 0:
+			return
+		case err != nil:
+			t.Fatalf("got %v, want a *HeaderError or a *SyntaxError", err)
+		}
+		var rows []intake.Row
+		accepted := map[string]bool{}
+		for {
+			parcel, err := reader.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil || len(parcel.Rows) == 0 || len(parcel.Rows) != len(parcel.Draft.Lines) || len(parcel.Rows) > claim.MaxLines+1 {
+				t.Fatalf("got %v, %d rows, %d lines", err, len(parcel.Rows), len(parcel.Draft.Lines))
+			}
+			if parcel.Draft.Source.Row != parcel.Rows[0].Number {
+				t.Fatalf("got source row %d, want %d", parcel.Draft.Source.Row, parcel.Rows[0].Number)
+			}
+			found, violations := validate(parcel.Draft)
+			faults := reader.Faults(parcel, violations)
+			if found == nil && len(faults) == 0 || len(faults) < len(parcel.Refused) {
+				t.Fatalf("refused for nothing: rows from %d", parcel.Rows[0].Number)
+			}
+			if found != nil && len(parcel.Refused) == 0 {
+				if accepted[found.ExternalID] {
+					t.Fatalf("claim %q was given twice", found.ExternalID)
+				}
+				accepted[found.ExternalID] = true
+			}
+			rows = append(rows, parcel.Rows...)
+		}
+		checkRows(t, input, reader.Header(), rows)
+	})
+}
+
+// A file of any length is read in the same memory: here one that is three times as
+// long as all that may wait, in claims that stay open as long as they may.
+func TestCSVMemory(t *testing.T) {
+	const count = 500_000
+	row := csvRow + "\n"
+	source := io.MultiReader(numbered(), &repeated{count: count, row: func(i int) string { return fmt.Sprintf("N-%d,%s", i/4, row) }})
+	reader, err := intake.NewCSV(source, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var peak uint64
+	var memory runtime.MemStats
+	claims := 0
+	for {
+		_, err := reader.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if claims++; claims%50_000 == 0 {
+			runtime.GC()
+			runtime.ReadMemStats(&memory)
+			peak = max(peak, memory.HeapAlloc)
+		}
+	}
+	if limit := uint64(40 << 20); peak > limit || claims != count/4 {
+		t.Errorf("got %d claims at a peak of %d MB, want %d at %d MB at most", claims, peak>>20, count/4, limit>>20)
+	}
+}
+
+// A row costs three allocations and its share of a claim: its bytes, its texts and
+// the lists that they go to.
+func TestCSVAllocations(t *testing.T) {
+	const count = 4000
+	input := "claim number," + csvHead + "\n"
+	for i := range count {
+		input += fmt.Sprintf("N-%d,%s\n", i/4, csvRow)
+	}
+	allocations := testing.AllocsPerRun(5, func() { all(t, strings.NewReader(input)) })
+	if each := allocations / count; each > 5 {
+		t.Errorf("got %.1f allocations a row, want 5 at most", each)
+	}
+}
+
+func BenchmarkCSV(b *testing.B) {
+	var input bytes.Buffer
+	input.WriteString("claim number," + csvHead + "\n")
+	for i := range 40_000 {
+		fmt.Fprintf(&input, "N-%d,%s\n", i/4, csvRow)
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256(input.Bytes()))
+	b.SetBytes(int64(input.Len()))
+	b.ReportAllocs()
+	for b.Loop() {
+		reader, err := intake.NewCSV(bytes.NewReader(input.Bytes()), sum)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for {
+			if _, err := reader.Next(); err == io.EOF {
+				break
+			} else if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

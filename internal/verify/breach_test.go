@@ -1,0 +1,314 @@
+package verify_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
+
+	"github.com/claimrail/claimrail/internal/event"
+	"github.com/claimrail/claimrail/internal/money"
+	"github.com/claimrail/claimrail/internal/payment"
+	"github.com/claimrail/claimrail/internal/verify"
+)
+
+// plant runs SQL on the file of a database, behind the engine's back: constraints that
+// would keep the breach out are off.
+func (s *system) plant(database string, statements ...string) {
+	s.Helper()
+	db, err := sql.Open("sqlite", s.path(database)+"?_pragma=busy_timeout(5000)&_pragma=ignore_check_constraints(1)")
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	db.SetMaxOpenConns(1)
+	for _, statement := range statements {
+		result, err := db.ExecContext(context.Background(), statement)
+		if err != nil {
+			s.Fatalf("%s: %v", statement, err)
+		}
+		changes := strings.HasPrefix(statement, "UPDATE") || strings.HasPrefix(statement, "DELETE") || strings.HasPrefix(statement, "INSERT")
+		if rows, err := result.RowsAffected(); err != nil || changes && rows == 0 {
+			s.Fatalf("%s: %d rows, %v", statement, rows, err)
+		}
+	}
+}
+
+// id gives the claim's id as SQL.
+func (s *system) id(name string) string {
+	key, ok := s.keys[name]
+	if !ok {
+		s.Fatalf("there is no claim %q", name)
+	}
+	return blob(key.ClaimID)
+}
+
+func blob(id uuid.UUID) string { return "x'" + hex.EncodeToString(id[:]) + "'" }
+
+// seq gives the claim's number in the claims database as SQL.
+func (s *system) seq(name string) string {
+	return "(SELECT seq FROM claims WHERE claim_id = " + s.id(name) + ")"
+}
+
+// pay plants a payment of a claim, with postings of npiA.
+func (s *system) pay(key event.Key, net money.Cents, postings ...money.Cents) {
+	statements := []string{fmt.Sprintf(`INSERT INTO payments (payment_id, claim_id, version, net_fee_cents, content_hash, recorded_at)
+		VALUES (%s, %s, %d, %d, zeroblob(32), 1)`, blob(payment.ID(key)), blob(key.ClaimID), key.Version, net)}
+	for _, posting := range postings {
+		statements = append(statements, fmt.Sprintf(`INSERT INTO postings (payment_seq, npi, net_fee_cents)
+			SELECT max(seq), '%s', %d FROM payments`, npiA, posting))
+	}
+	s.plant("payments", statements...)
+}
+
+// breach is a fault that is planted into a filled system, and the checks that must
+// fail, and no other. A fault that changes a part shows in its sums too.
+type breach struct {
+	name  string
+	plant func(s *system)
+	want  []string
+}
+
+func statusBreaches() []breach {
+	return []breach{
+		{"a claim is nowhere", func(s *system) {
+			s.plant("claims", "DELETE FROM outbox WHERE claim_seq = "+s.seq("pending"))
+		}, []string{"one-status"}},
+		{"a claim is in two places", func(s *system) {
+			s.plant("claims", `INSERT INTO settlements (claim_seq, version, gen, payment_id, recorded_at, settled_at)
+				VALUES (`+s.seq("paid")+`, 1, 0, `+blob(payment.ID(s.keys["paid"]))+`, 1, 1)`)
+		}, []string{"one-status"}},
+		{"an outbox row is in no known state", func(s *system) {
+			s.plant("claims", "UPDATE outbox SET state = 'lost' WHERE claim_seq = "+s.seq("pending"))
+		}, []string{"one-status"}},
+		{"a settled claim is not paid", func(s *system) {
+			s.plant("payments", "DELETE FROM postings WHERE payment_seq = (SELECT seq FROM payments WHERE claim_id = "+s.id("settled")+")",
+				"DELETE FROM payments WHERE claim_id = "+s.id("settled"))
+		}, []string{"settlement-has-payment"}},
+		{"a claim is settled by another payment", func(s *system) {
+			s.plant("claims", "UPDATE settlements SET payment_id = zeroblob(16) WHERE claim_seq = "+s.seq("settled"))
+		}, []string{"settlement-has-payment"}},
+		{"a written-off claim is not so with payments", func(s *system) {
+			s.plant("payments", "DELETE FROM tombstones WHERE claim_id = "+s.id("discarded"))
+		}, []string{"written-off"}},
+		{"a written-off claim is paid", func(s *system) {
+			s.pay(s.keys["discarded"], 15, 15)
+		}, []string{"written-off"}},
+	}
+}
+
+func paymentBreaches() []breach {
+	nobodys := event.Key{ClaimID: uuid.UUID{0: 7, 15: 7}, Version: 1}
+	return []breach{
+		{"a payment of nothing has no claim", func(s *system) { s.pay(nobodys, 0) }, []string{"payment-has-claim"}},
+		{
+			"a payment has no claim", func(s *system) { s.pay(nobodys, 100, 100) },
+			[]string{"payment-has-claim", "paid-by-provider", "paid-in-total"},
+		},
+		{"a payment is of another version", func(s *system) {
+			s.pay(event.Key{ClaimID: s.keys["pending"].ClaimID, Version: 2}, 0)
+		}, []string{"payment-has-claim"}},
+		{"a claim of no amount is paid twice", func(s *system) { s.payAgain("free") }, []string{"paid-once"}},
+		{
+			"a claim of two providers is paid twice", func(s *system) { s.payAgain("settled") },
+			[]string{"paid-once", "paid-by-provider", "paid-in-total"},
+		},
+		{"a payment has another id", func(s *system) {
+			s.plant("payments", "UPDATE payments SET payment_id = zeroblob(16) WHERE claim_id = "+s.id("paid"))
+		}, []string{"payment-id"}},
+		{"cents moved from one payment to another", func(s *system) {
+			s.addCents("settled", 5, 5)
+			s.addCents("second", -5, -5)
+		}, []string{"paid-by-claim"}},
+		{"a payment is a cent too high", func(s *system) { s.addCents("settled", 1, 0) }, []string{"paid-by-claim", "paid-in-total"}},
+		{"a posting is a cent too high", func(s *system) { s.addCents("settled", 0, 1) }, []string{"paid-by-claim", "paid-by-provider"}},
+		{"a posting is of another provider", func(s *system) {
+			s.plant("payments", "UPDATE postings SET npi = '0000000006' WHERE npi = '"+npiB+"' AND net_fee_cents = 500")
+		}, []string{"paid-by-claim", "paid-by-provider"}},
+		{"a posting is missing", func(s *system) {
+			s.plant("payments", "DELETE FROM postings WHERE npi = '"+npiB+"' AND net_fee_cents = 0")
+		}, []string{"paid-by-claim"}},
+		{"sums do not fit", (*system).overflow, []string{"paid-by-provider", "paid-in-total", "net-fee", "provider-total", "ranking"}},
+	}
+}
+
+// payAgain copies a payment with its postings. The constraint that forbids it is part of
+// the table, so the table is made anew without it.
+func (s *system) payAgain(name string) {
+	s.plant("payments", "CREATE TABLE others AS SELECT * FROM payments", "DROP TABLE payments",
+		"ALTER TABLE others RENAME TO payments",
+		"INSERT INTO postings SELECT 999, npi, p.net_fee_cents FROM postings AS p JOIN payments ON seq = payment_seq WHERE claim_id = "+s.id(name),
+		`INSERT INTO payments SELECT 999, payment_id, claim_id, version, net_fee_cents, content_hash, recorded_at
+			FROM payments WHERE claim_id = `+s.id(name))
+}
+
+// addCents adds to a payment's net fee, and to what it posts to npiA.
+func (s *system) addCents(name string, net, posting money.Cents) {
+	s.plant("payments",
+		fmt.Sprintf("UPDATE payments SET net_fee_cents = net_fee_cents + %d WHERE claim_id = %s", net, s.id(name)),
+		fmt.Sprintf(`UPDATE postings SET net_fee_cents = net_fee_cents + %d WHERE npi = '%s' AND
+			payment_seq = (SELECT seq FROM payments WHERE claim_id = %s)`, posting, npiA, s.id(name)))
+}
+
+// overflow adds two paid claims of one provider that fit one by one but not together.
+// Where the sums wrapped around, both sides would agree, and so would the stored total.
+func (s *system) overflow() {
+	const huge = math.MaxInt64/2 + 1
+	for _, name := range []string{"huge", "huge too"} {
+		message := s.add(name, line("0000000006", 0))
+		message.NetFee, message.Postings[0].NetFee = huge, huge
+		s.record(message)
+		s.plant("claims", fmt.Sprintf("UPDATE lines SET provider_fees_cents = %d WHERE claim_seq = %s", huge, s.seq(name)),
+			fmt.Sprintf("UPDATE claims SET net_fee_cents = %d WHERE claim_id = %s", huge, s.id(name)),
+			fmt.Sprintf("UPDATE outbox SET net_fee_cents = %d WHERE claim_seq = %s", huge, s.seq(name)))
+	}
+	s.plant("claims", fmt.Sprintf("UPDATE provider_totals SET total_net_fee_cents = %d WHERE provider_npi = 6", math.MinInt64))
+}
+
+func claimBreaches() []breach {
+	return []breach{
+		{"a net fee and its message are wrong", func(s *system) {
+			s.plant("claims", "UPDATE claims SET net_fee_cents = net_fee_cents + 1 WHERE claim_id = "+s.id("pending"),
+				"UPDATE outbox SET net_fee_cents = net_fee_cents + 1 WHERE claim_seq = "+s.seq("pending"))
+		}, []string{"net-fee"}},
+		{"an amount of a line changed", func(s *system) {
+			s.plant("claims", "UPDATE lines SET member_copay_cents = member_copay_cents + 1 WHERE provider_fees_cents = 300")
+		}, []string{"net-fee", "provider-total", "ranking"}},
+		{"a line is missing", func(s *system) {
+			s.plant("claims", "DELETE FROM lines WHERE provider_fees_cents = 0 AND allowed_fees_cents = 0 AND claim_seq = "+s.seq("pending"))
+		}, []string{"line-count"}},
+		{"a line is another claim's", func(s *system) {
+			s.plant("claims", "UPDATE lines SET claim_seq = "+s.seq("free")+
+				" WHERE provider_fees_cents = 0 AND allowed_fees_cents = 0 AND claim_seq = "+s.seq("pending"))
+		}, []string{"line-count"}},
+		{"a message says another amount", func(s *system) {
+			s.plant("claims", "UPDATE outbox SET net_fee_cents = net_fee_cents + 1 WHERE claim_seq = "+s.seq("pending"))
+		}, []string{"message-amount"}},
+		{"a key changed", func(s *system) {
+			s.plant("claims", "UPDATE claims SET key_value = 'x' WHERE claim_id = "+s.id("pending"))
+		}, []string{"claim-id"}},
+		{"a key changed its kind", func(s *system) {
+			s.plant("claims", "UPDATE claims SET key_kind = 'file' WHERE claim_id = "+s.id("pending"))
+		}, []string{"claim-id"}},
+		{"a key changed its submitter", func(s *system) {
+			s.plant("claims", "UPDATE claims SET submitter = 'x' WHERE claim_id = "+s.id("pending"))
+		}, []string{"claim-id"}},
+	}
+}
+
+func totalBreaches() []breach {
+	return []breach{
+		{"a provider has a claim too many", func(s *system) {
+			s.plant("claims", "UPDATE provider_totals SET claim_count = claim_count + 1 WHERE provider_npi = "+npiA)
+		}, []string{"provider-total"}},
+		{"a total is a cent too high", func(s *system) {
+			s.plant("claims", "UPDATE provider_totals SET total_net_fee_cents = total_net_fee_cents + 1 WHERE provider_npi = "+npiA)
+		}, []string{"provider-total", "ranking"}},
+		{"a provider has no total", func(s *system) {
+			s.plant("claims", "DELETE FROM provider_totals WHERE provider_npi = "+npiB)
+		}, []string{"provider-total", "ranking"}},
+		{"a total is of nobody", func(s *system) {
+			s.plant("claims", "INSERT INTO provider_totals VALUES (6, 1, 1)")
+		}, []string{"provider-total", "ranking"}},
+		{"the index of the ranking is out of date", (*system).spoilIndex, []string{"ranking"}},
+	}
+}
+
+// spoilIndex leaves the index of the ranking with a total that the table has not: it is
+// hidden while the total is set right again.
+func (s *system) spoilIndex() {
+	const hidden = "name = 'provider_totals_by_rank'"
+	change := func(cents string) string {
+		return "UPDATE provider_totals SET total_net_fee_cents = total_net_fee_cents " + cents + " WHERE provider_npi = " + npiB
+	}
+	s.plant("claims", change("+ 1000000"), "CREATE TABLE hidden AS SELECT * FROM sqlite_schema WHERE "+hidden,
+		"PRAGMA writable_schema = 1", "DELETE FROM sqlite_schema WHERE "+hidden)
+	s.plant("claims", change("- 1000000"), "PRAGMA writable_schema = 1",
+		"INSERT INTO sqlite_schema SELECT * FROM hidden", "PRAGMA writable_schema = 0", "DROP TABLE hidden")
+}
+
+// Every planted fault is found, told with an example, and blamed on the right
+// checks and on no other; and every check finds at least one of them.
+func TestBreaches(t *testing.T) {
+	t.Parallel()
+	all := slices.Concat(statusBreaches(), paymentBreaches(), claimBreaches(), totalBreaches())
+	for _, b := range all {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSystem(t)
+			s.fill()
+			b.plant(s)
+			report := s.run()
+			if diff := cmp.Diff(b.want, failed(&report)); diff != "" {
+				t.Errorf("failed checks: want -, got +:\n%s", diff)
+				wantClean(t, &report)
+			}
+			if report.Clean() || report.Breaches() < len(b.want) {
+				t.Errorf("clean is %t with %d breaches", report.Clean(), report.Breaches())
+			}
+			for _, check := range report.Checks {
+				if check.Breaches > check.Checked+1 || len(check.Examples) != min(check.Breaches, 10) {
+					t.Errorf("%s: %d breaches of %d, %d examples", check.Name, check.Breaches, check.Checked, len(check.Examples))
+				}
+			}
+		})
+	}
+	report := newSystem(t).run()
+	for _, check := range report.Checks {
+		if check.Name != "payment-kept" && !slices.ContainsFunc(all, func(b breach) bool { return slices.Contains(b.want, check.Name) }) {
+			t.Errorf("no fault is planted for %s", check.Name)
+		}
+	}
+}
+
+// A payment that changes or goes away under a run is found, though each view for
+// itself is in order.
+func TestPaymentKept(t *testing.T) {
+	t.Parallel()
+	for name, statements := range map[string][]string{
+		"changed": {"UPDATE payments SET recorded_at = recorded_at + 1 WHERE claim_id = %s"},
+		"removed": {
+			"DELETE FROM postings WHERE payment_seq = (SELECT seq FROM payments WHERE claim_id = %s)",
+			"DELETE FROM payments WHERE claim_id = %s",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSystem(t)
+			s.fill()
+			report := s.run(hook{3, func() {
+				for _, statement := range statements {
+					s.plant("payments", fmt.Sprintf(statement, s.id("paid")))
+				}
+			}})
+			if diff := cmp.Diff([]string{"payment-kept"}, failed(&report)); diff != "" {
+				t.Errorf("failed checks: want -, got +:\n%s", diff)
+			}
+		})
+	}
+}
+
+// Of many breaches the first ten are told, and all are counted.
+func TestManyBreaches(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.fill()
+	s.plant("claims", "UPDATE claims SET line_count = 999, first_line_id = 1000")
+	report := s.run()
+	at := slices.IndexFunc(report.Checks, func(c verify.Check) bool { return c.Name == "line-count" })
+	if check := report.Checks[at]; check.Breaches != 12 || check.Checked != 12 || len(check.Examples) != 10 {
+		t.Errorf("got %d breaches of %d with %d examples, want 12 of 12 with 10", check.Breaches, check.Checked, len(check.Examples))
+	}
+	var page strings.Builder
+	if err := report.WriteText(&page); err != nil || !strings.Contains(page.String(), "and 2 more") {
+		t.Errorf("got %v and this page:\n%s", err, page.String())
+	}
+}
