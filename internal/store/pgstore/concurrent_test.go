@@ -166,7 +166,7 @@ func TestLostCommitIsFoundByAcceptingAgain(t *testing.T) {
 // claim, accepted again, is not seen by looking, yet is not stored twice.
 func TestCommitInFlightIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	url := pgtest.Start(t).Database(t)
+	url := pgtest.With(t, pgtest.Start(t).Database(t), "lock_timeout", "60000", "statement_timeout", "60000")
 	proxy := pgtest.NewProxy(t, url)
 	lost, direct := open(t, proxy.URL), open(t, url)
 	defer func() { _, _ = lost.Close(), direct.Close() }()
@@ -215,7 +215,7 @@ func TestCommitInFlightIsWaitedFor(t *testing.T) {
 func waitForLocks(t *testing.T, conn *pgx.Conn, want int) {
 	t.Helper()
 	const query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-	for deadline := time.Now().Add(4 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(12 * time.Second); time.Now().Before(deadline); {
 		var got int
 		// A transaction sees the activity as it was when it first looked.
 		if _, err := conn.Exec(context.Background(), "SELECT pg_stat_clear_snapshot()"); err != nil {
