@@ -1,0 +1,105 @@
+package pgledger_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claimrail/claimrail/internal/event"
+	"github.com/claimrail/claimrail/internal/payment"
+	"github.com/claimrail/claimrail/internal/payment/ledgertest"
+	"github.com/claimrail/claimrail/internal/payment/pgledger"
+	"github.com/claimrail/claimrail/internal/pgtest"
+)
+
+// The Postgres ledger keeps the whole contract.
+func TestLedger(t *testing.T) {
+	t.Parallel()
+	template := pgtest.Start(t).Template(t, func(url string) {
+		if err := open(t, url).Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	var mutex sync.Mutex
+	urls := map[string]string{}
+	ledgertest.Run(t, func(t *testing.T) payment.Ledger {
+		t.Helper()
+		mutex.Lock()
+		url := urls[t.Name()]
+		if url == "" {
+			url = template.Clone(t)
+			urls[t.Name()] = url
+		}
+		mutex.Unlock()
+		return open(t, url)
+	})
+}
+
+func open(t *testing.T, url string) *pgledger.Ledger {
+	t.Helper()
+	ledger, err := pgledger.Open(context.Background(), pgledger.Options{URL: url}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return ledger
+}
+
+// A call whose time is up is told apart from a message that the ledger refuses:
+// the one may be made again, the other counts against the message.
+func TestErrorKinds(t *testing.T) {
+	t.Parallel()
+	ledger := open(t, pgtest.Start(t).Database(t))
+	defer func() { _ = ledger.Close() }()
+	claim := event.ClaimAccepted{
+		Ref:      event.Ref{Key: event.Key{ClaimID: uuid.UUID{1}, Version: 1}},
+		Postings: []event.Posting{{ProviderNPI: "149777553", NetFee: 0}}, // nine digits
+	}
+	if _, err := ledger.Record(t.Context(), []event.ClaimAccepted{claim}, time.Now()); err == nil || errors.Is(err, payment.ErrUnavailable) {
+		t.Errorf("record of a bad provider: got %v, want an error that is not %v", err, payment.ErrUnavailable)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for what, call := range map[string]func() error{
+		"record":       func() error { _, err := ledger.Record(ended, []event.ClaimAccepted{claim}, time.Now()); return err },
+		"fail":         func() error { _, err := ledger.Fail(ended, "m", time.Now()); return err },
+		"park":         func() error { return ledger.Park(ended, payment.DeadLetter{MessageID: "m"}) },
+		"standings":    func() error { _, err := ledger.Standings(ended, []event.Key{claim.Key}); return err },
+		"payment":      func() error { _, err := ledger.Payment(ended, claim.ClaimID); return err },
+		"dead letters": func() error { _, err := ledger.DeadLetters(ended, payment.LetterFilter{}); return err },
+		"redrive":      func() error { _, err := ledger.Redrive(ended, 1, payment.Decision{}); return err },
+		"discard":      func() error { _, err := ledger.Discard(ended, 1, payment.Decision{}); return err },
+		"count":        func() error { _, err := ledger.OpenDeadLetters(ended); return err },
+		"snapshot":     func() error { _, err := ledger.Snapshot(ended); return err },
+		"ping":         func() error { return ledger.Ping(ended) },
+	} {
+		if err := call(); !errors.Is(err, payment.ErrUnavailable) {
+			t.Errorf("%s after the end of its context: got %v, want %v", what, err, payment.ErrUnavailable)
+		}
+	}
+}
+
+// A failure count that nobody came back for is forgotten after a month, so that
+// they do not pile up.
+func TestFailForgets(t *testing.T) {
+	t.Parallel()
+	ledger := open(t, pgtest.Start(t).Database(t))
+	defer func() { _ = ledger.Close() }()
+	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	for i, step := range []struct {
+		days int
+		want int
+	}{{0, 1}, {30, 2}, {60, 3}, {91, 1}} {
+		got, err := ledger.Fail(t.Context(), "m", start.AddDate(0, 0, step.days))
+		if err != nil {
+			t.Fatalf("fail: %v", err)
+		}
+		if got != step.want {
+			t.Errorf("step %d: got %d failures, want %d", i, got, step.want)
+		}
+	}
+}

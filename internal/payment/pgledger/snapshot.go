@@ -1,0 +1,115 @@
+package pgledger
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claimrail/claimrail/internal/event"
+	"github.com/claimrail/claimrail/internal/money"
+	"github.com/claimrail/claimrail/internal/payment"
+	"github.com/claimrail/claimrail/internal/pgfile"
+)
+
+type snapshot struct{ view *pgfile.Snapshot }
+
+// Snapshot implements payment.Ledger.
+func (l *Ledger) Snapshot(ctx context.Context) (payment.Snapshot, error) {
+	view, err := l.schema.Snapshot(ctx)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return &snapshot{view}, nil
+}
+
+// Close implements payment.Snapshot.
+func (s *snapshot) Close() error { return explain(s.view.Close()) }
+
+// Payments implements payment.Snapshot. A payment without postings, which nobody
+// writes, is given too: it is for verification to find.
+func (s *snapshot) Payments(ctx context.Context) iter.Seq2[payment.Payment, error] {
+	const query = `
+SELECT payments.seq, payment_id, claim_id, version, payments.net_fee_cents, recorded_at, npi, postings.net_fee_cents
+FROM payments LEFT JOIN postings ON payment_seq = seq
+ORDER BY claim_id, version, npi COLLATE "C"`
+	return func(yield func(payment.Payment, error) bool) {
+		rows, err := s.view.Query(ctx, query)
+		if err != nil {
+			yield(payment.Payment{}, fmt.Errorf("read payments: %w", explain(err)))
+			return
+		}
+		defer rows.Close()
+		var current payment.Payment
+		var currentSeq int64 // 0: none yet
+		for rows.Next() {
+			seq, next, err := scanPosting(rows)
+			if err != nil {
+				yield(payment.Payment{}, fmt.Errorf("read payments: %w", explain(err)))
+				return
+			}
+			if seq == currentSeq {
+				current.Postings = append(current.Postings, next.Postings...)
+				continue
+			}
+			if currentSeq != 0 && !yield(current, nil) {
+				return
+			}
+			current, currentSeq = next, seq
+		}
+		if err := rows.Err(); err != nil {
+			yield(payment.Payment{}, fmt.Errorf("read payments: %w", explain(err)))
+			return
+		}
+		if currentSeq != 0 {
+			yield(current, nil)
+		}
+	}
+}
+
+// scanPosting reads a payment with one of its postings, or with none.
+func scanPosting(rows pgx.Rows) (seq int64, paid payment.Payment, err error) {
+	var (
+		npi    *string
+		posted *money.Cents
+	)
+	if err := rows.Scan(&seq, (*[16]byte)(&paid.ID), (*[16]byte)(&paid.ClaimID), &paid.Version, &paid.NetFee, &paid.RecordedAt, &npi, &posted); err != nil {
+		return 0, payment.Payment{}, err
+	}
+	paid.RecordedAt = paid.RecordedAt.UTC()
+	if npi != nil {
+		paid.Postings = []event.Posting{{ProviderNPI: *npi, NetFee: *posted}}
+	}
+	return seq, paid, nil
+}
+
+// Parked implements payment.Snapshot.
+func (s *snapshot) Parked(ctx context.Context) iter.Seq2[event.Key, error] {
+	const query = `
+SELECT claim_id, version FROM dead_letters WHERE state = 'open' AND claim_id IS NOT NULL
+UNION
+SELECT claim_id, version FROM tombstones
+ORDER BY claim_id, version`
+	return func(yield func(event.Key, error) bool) {
+		rows, err := s.view.Query(ctx, query)
+		if err != nil {
+			yield(event.Key{}, fmt.Errorf("read parked claims: %w", explain(err)))
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var key event.Key
+			if err := rows.Scan((*[16]byte)(&key.ClaimID), &key.Version); err != nil {
+				yield(event.Key{}, fmt.Errorf("read parked claims: %w", explain(err)))
+				return
+			}
+			if !yield(key, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(event.Key{}, fmt.Errorf("read parked claims: %w", explain(err)))
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package pgfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Kinds of error. Test for them with errors.Is; engines give them their own names.
+var (
+	// ErrUnavailable: the database can not be reached, refuses connections or writes, is
+	// busy or is full, or the caller's context ended. Nothing was written.
+	ErrUnavailable = errors.New("database unavailable")
+	// ErrUnknownOutcome: the connection was lost while COMMIT was under way.
+	ErrUnknownOutcome = errors.New("outcome of the commit is unknown")
+	// ErrNewerSchema: a newer program has migrated the schema; this one would not
+	// understand what is in it.
+	ErrNewerSchema = errors.New("schema is newer than this program; use the program that migrated it, or a newer one")
+)
+
+// States that a server reports (SQLSTATE), as far as somebody here asks for them.
+const (
+	stateUniqueViolation   = "23505"
+	stateOutOfRange        = "22003"
+	stateReadOnly          = "25006"
+	stateIdleTimeout       = "25P03"
+	stateWrongPassword     = "28P01"
+	stateRefusedUser       = "28000"
+	stateNoDatabase        = "3D000"
+	stateNoSchema          = "3F000"
+	stateDeadlock          = "40P01"
+	stateSerialization     = "40001"
+	stateDenied            = "42501"
+	stateObjectInUse       = "55006"
+	stateLockNotAvailable  = "55P03"
+	classConnection        = "08"
+	classResources         = "53" // disk full, out of memory, too many connections
+	classIntervention      = "57" // shutting down, starting up, cancelled, timed out
+	classSystem            = "58" // I/O error
+	severityOfTransactions = "ERROR"
+)
+
+// Classify marks an error of a statement as ErrUnavailable where the same call may
+// succeed later, and otherwise gives it back as it is. A marked error, and nil, stay so.
+// It takes out of a server's error what can hold values of a row.
+func Classify(err error) error {
+	if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) {
+		return err
+	}
+	if failure := serverError(err); failure != nil {
+		failure.Detail, failure.Where, failure.InternalQuery = "", "", ""
+		if isPassing(failure.Code) {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		return err
+	}
+	if isLost(err) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
+// classifyCommit is Classify for the statements that end in COMMIT. Only where the
+// server says that it failed a statement, or has heard of none, is the outcome
+// known: one that shuts down, say, may have committed and only not said so any more.
+func classifyCommit(err error) error {
+	failure := serverError(err)
+	switch {
+	case failure != nil && failure.SeverityUnlocalized == severityOfTransactions, errors.Is(err, errNotCommitted), pgconn.SafeToRetry(err):
+		return Classify(err)
+	default:
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+}
+
+// IsDuplicate tells whether an error is that of a row which is there already, in the
+// table.
+func IsDuplicate(err error, table string) bool {
+	failure := serverError(err)
+	return failure != nil && failure.Code == stateUniqueViolation && failure.TableName == table
+}
+
+// IsOutOfRange tells whether an error is that of a number that does not fit.
+func IsOutOfRange(err error) bool {
+	failure := serverError(err)
+	return failure != nil && failure.Code == stateOutOfRange
+}
+
+func serverError(err error) *pgconn.PgError {
+	var failure *pgconn.PgError
+	if errors.As(err, &failure) {
+		return failure
+	}
+	return nil
+}
+
+// isPassing tells whether a state can change without anybody changing the program,
+// the database's schema or the claim.
+func isPassing(code string) bool {
+	switch code {
+	case stateReadOnly, stateIdleTimeout, stateDeadlock, stateSerialization, stateObjectInUse, stateLockNotAvailable:
+		return true
+	case "57P04": // the database was dropped
+		return false
+	}
+	for _, class := range []string{classConnection, classResources, classIntervention, classSystem} {
+		if strings.HasPrefix(code, class) {
+			return true
+		}
+	}
+	return false
+}
+
+// isLost tells whether an error says that the server can not be reached, or that we
+// did not wait for it.
+func isLost(err error) bool {
+	var network net.Error
+	var connecting *pgconn.ConnectError
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, pgconn.ErrConnClosed) || errors.As(err, &network) || errors.As(err, &connecting) ||
+		pgconn.SafeToRetry(err) || strings.HasSuffix(err.Error(), "closed pool") // it has no name of its own
+}
+
+// explain makes of what kept Open from opening one line that says what to change. It
+// names user and database, never the password.
+func explain(err error, config *pgx.ConnConfig) error {
+	err = Classify(err)
+	failure := serverError(err)
+	if failure == nil {
+		if errors.Is(err, ErrUnavailable) {
+			return fmt.Errorf("%w: %s: does the server run, and is the address in the database URL right?", ErrUnavailable, oneLine(err))
+		}
+		return err
+	}
+	switch failure.Code {
+	case stateWrongPassword, stateRefusedUser:
+		return fmt.Errorf("user %q is refused: check user and password in the database URL, and pg_hba.conf on the server (SQLSTATE %s)",
+			config.User, failure.Code)
+	case stateNoDatabase:
+		return fmt.Errorf("database %q does not exist: make it with CREATE DATABASE, or name another in the database URL (SQLSTATE %s)",
+			config.Database, failure.Code)
+	case stateDenied:
+		return fmt.Errorf("user %q may not make or use the schema: let its owner run roles.sql (SQLSTATE %s): %s",
+			config.User, failure.Code, oneLine(failure))
+	default:
+		if errors.Is(err, ErrUnavailable) {
+			return fmt.Errorf("%w: %s", ErrUnavailable, oneLine(failure))
+		}
+		return err
+	}
+}
+
+// oneLine gives an error's text without line breaks.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -1,0 +1,57 @@
+package pgfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Snapshot is a view of one moment. It takes one connection of the pool until it is
+// closed. It is for one goroutine.
+type Snapshot struct {
+	conn *pgxpool.Conn
+	tx   pgx.Tx
+}
+
+// A snapshot reads whole tables, for as long as it takes: what is right for the
+// other statements is not for its own. The view is that of the first statement.
+const snapshotSettings = `SELECT set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '600000', true),
+	set_config('enable_seqscan', 'on', true), set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true)`
+
+// Snapshot opens a view of this moment. Errors: ErrUnavailable.
+func (s *Schema) Snapshot(ctx context.Context) (*Snapshot, error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open snapshot: %w", Classify(err))
+	}
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		conn.Release()
+		return nil, fmt.Errorf("open snapshot: %w", Classify(err))
+	}
+	view := &Snapshot{conn: conn, tx: tx}
+	if _, err := tx.Exec(ctx, snapshotSettings); err != nil {
+		return nil, errors.Join(fmt.Errorf("open snapshot: %w", Classify(err)), view.Close())
+	}
+	return view, nil
+}
+
+// Query reads rows of the view. The caller passes what its errors are to Classify, and
+// closes the rows before the next Query.
+func (v *Snapshot) Query(ctx context.Context, query string, arguments ...any) (pgx.Rows, error) {
+	return v.tx.Query(ctx, query, arguments...)
+}
+
+// Close ends the view.
+func (v *Snapshot) Close() error {
+	defer v.conn.Release()
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
+	defer cancel()
+	if err := v.tx.Rollback(ctx); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
+		return fmt.Errorf("close snapshot: %w", Classify(err))
+	}
+	return nil
+}

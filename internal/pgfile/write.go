@@ -1,0 +1,106 @@
+package pgfile
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Tx is a transaction under way. Its statements wait until an answer is needed, and
+// then go together: a transaction whose answers nobody needs is one round trip, BEGIN
+// and COMMIT included. It is for one goroutine.
+type Tx struct {
+	conn    *pgx.Conn
+	waiting *pgx.Batch
+	begun   bool // the server has heard of it
+}
+
+// Queue adds a statement. Its rows go to what is set with Query, QueryRow or Exec
+// of the answer, when Flush or the end of the transaction sends it.
+func (t *Tx) Queue(query string, arguments ...any) *pgx.QueuedQuery {
+	return t.waiting.Queue(query, arguments...)
+}
+
+// Flush sends what waits, and has the answers read.
+func (t *Tx) Flush(ctx context.Context) error {
+	if t.waiting.Len() == 0 {
+		return nil
+	}
+	sent := t.waiting
+	t.waiting, t.begun = &pgx.Batch{}, true
+	return t.conn.SendBatch(ctx, sent).Close()
+}
+
+// Insert adds the rows: a few with the statements that wait, many by COPY, which
+// takes round trips of its own.
+func (t *Tx) Insert(ctx context.Context, rows Rows) error {
+	switch count := rows.count(); {
+	case count == 0:
+		return nil
+	case count < copyFrom:
+		t.Queue(rows.unnest(), rows.arrays()...)
+		return nil
+	}
+	if err := t.Flush(ctx); err != nil {
+		return err
+	}
+	_, err := t.conn.PgConn().CopyFrom(ctx, bytes.NewReader(rows.binary()), rows.copy())
+	return err
+}
+
+// Write runs do in a transaction and commits it. When do gives an error or panics,
+// everything is rolled back. Once do is through, ctx no longer counts: a caller that
+// went away must not make the outcome doubtful. what names the action in errors.
+// Errors: those of do and of statements it left waiting, ErrUnavailable,
+// ErrUnknownOutcome.
+func (s *Schema) Write(ctx context.Context, what string, do func(context.Context, *Tx) error) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, Classify(err))
+	}
+	tx := &Tx{conn: conn.Conn(), waiting: &pgx.Batch{}}
+	finished := false
+	defer func() { release(conn, tx, finished) }()
+	tx.Queue("BEGIN")
+	doing, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if err := do(doing, tx); err != nil {
+		return fmt.Errorf("%s: %w", what, Classify(err))
+	}
+	if err := tx.commit(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("%s: %w", what, classifyCommit(err))
+	}
+	finished = true
+	return nil
+}
+
+// commit sends what waits, with COMMIT behind it.
+func (t *Tx) commit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	t.Queue("COMMIT").Exec(func(tag pgconn.CommandTag) error {
+		if tag.String() != "COMMIT" {
+			return errNotCommitted
+		}
+		return nil
+	})
+	return t.Flush(ctx)
+}
+
+// release gives the connection back, out of any transaction; where that is not
+// sure, it is closed.
+func release(conn *pgxpool.Conn, tx *Tx, finished bool) {
+	defer conn.Release()
+	if finished || !tx.begun || tx.conn.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
+	defer cancel()
+	if _, err := tx.conn.Exec(ctx, "ROLLBACK"); err != nil {
+		_ = tx.conn.Close(ctx) // it is given back as closed; nothing to learn from it
+	}
+}

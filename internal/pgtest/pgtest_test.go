@@ -1,0 +1,51 @@
+package pgtest_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claimrail/claimrail/internal/pgtest"
+)
+
+// Each database is its own, a copy of its template, on one server that has the
+// settings which a store insists on.
+func TestDatabases(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	template := server.Template(t, func(url string) { pgtest.Exec(t, url, "CREATE TABLE marks (n int)") })
+	first, second := template.Clone(t), template.Clone(t)
+	pgtest.Exec(t, first, "INSERT INTO marks VALUES (1)")
+	for url, want := range map[string]int{first: 1, second: 0} {
+		if got := query[int](t, url, "SELECT count(*) FROM marks"); got != want {
+			t.Errorf("rows: got %d, want %d", got, want)
+		}
+	}
+	if got := query[int](t, pgtest.Start(t).Database(t), "SELECT count(*) FROM pg_tables WHERE tablename = 'marks'"); got != 0 {
+		t.Errorf("tables of an empty database: got %d, want 0", got)
+	}
+	if got := query[string](t, pgtest.With(t, first, "application_name", "a b"), "SHOW application_name"); got != "a b" {
+		t.Errorf("parameter: got %q, want %q", got, "a b")
+	}
+	for _, setting := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
+		if got := query[string](t, first, "SHOW "+setting); got != "on" {
+			t.Errorf("%s: got %s, want on", setting, got)
+		}
+	}
+}
+
+func query[T any](t *testing.T, url, text string) T {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var got T
+	if err := conn.QueryRow(ctx, text).Scan(&got); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}

@@ -1,0 +1,111 @@
+package pgtest
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Proxy stands between a client and a server, and loses connections when it is told to.
+type Proxy struct {
+	URL string // of the database, by way of the proxy
+
+	network, address string
+	listener         net.Listener
+	loseCommit       atomic.Bool
+	tasks            sync.WaitGroup
+	mutex            sync.Mutex
+	open             map[net.Conn]bool // nil once the proxy is closed
+}
+
+// NewProxy makes a proxy to the database of the URL. It ends with the test.
+func NewProxy(t testing.TB, address string) *Proxy {
+	t.Helper()
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		t.Fatalf("read URL of test database: %v", err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	p := &Proxy{listener: listener, open: map[net.Conn]bool{}}
+	p.network, p.address = pgconn.NetworkAddress(config.Host, config.Port)
+	p.URL = With(t, address, "host", "127.0.0.1", "port", strconv.Itoa(listener.Addr().(*net.TCPAddr).Port), "sslmode", "disable")
+	p.tasks.Go(p.serve)
+	t.Cleanup(func() {
+		_ = listener.Close()
+		p.Cut()
+		p.mutex.Lock()
+		p.open = nil
+		p.mutex.Unlock()
+		p.Cut()
+		p.tasks.Wait()
+	})
+	return p
+}
+
+// LoseCommit has the next answer to a COMMIT lost, and with it the connection.
+func (p *Proxy) LoseCommit() { p.loseCommit.Store(true) }
+
+// Cut closes all connections. New ones may be made.
+func (p *Proxy) Cut() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	for conn := range p.open {
+		_ = conn.Close()
+	}
+}
+
+func (p *Proxy) serve() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial(p.network, p.address)
+		if err != nil || !p.keep(client, server) {
+			_ = client.Close()
+			continue
+		}
+		p.tasks.Go(func() { p.carry(server, client, false) })
+		p.tasks.Go(func() { p.carry(client, server, true) })
+	}
+}
+
+// keep notes connections, unless the proxy is closed.
+func (p *Proxy) keep(conns ...net.Conn) bool {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	for _, conn := range conns {
+		if p.open == nil {
+			_ = conn.Close()
+			continue
+		}
+		p.open[conn] = true
+	}
+	return p.open != nil
+}
+
+// carry copies until an end closes, then closes both. Of what a server says, an answer to
+// COMMIT can be kept back.
+func (p *Proxy) carry(to io.WriteCloser, from io.ReadCloser, answers bool) {
+	defer func() { _, _ = to.Close(), from.Close() }()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		if answers && bytes.Contains(buffer[:n], []byte("COMMIT\x00")) && p.loseCommit.CompareAndSwap(true, false) {
+			return
+		}
+		if _, failed := to.Write(buffer[:n]); err != nil || failed != nil {
+			return
+		}
+	}
+}

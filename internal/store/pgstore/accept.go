@@ -1,0 +1,259 @@
+package pgstore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/money"
+	"github.com/claimrail/claimrail/internal/pgfile"
+	"github.com/claimrail/claimrail/internal/store"
+)
+
+const existingQuery = "SELECT claim_id, fingerprint, first_line_id, received_at FROM claim_keys WHERE claim_id = ANY($1)"
+
+// Ids are taken under a lock of the sequences, so that those of a batch stand one
+// behind the other. The lock ends with this transaction, which is over long before the
+// batch is written. It needs no durable commit of its own: that of the batch, which
+// follows, flushes the log up to here, and ids that no batch used may be given again.
+const (
+	lockIDs = `SELECT pg_advisory_xact_lock('line_ids'::regclass::oid::bigint), set_config('synchronous_commit', 'off', true)`
+	takeIDs = `SELECT (SELECT min(nextval('claim_seq')) FROM generate_series(1, $1::bigint)),
+		(SELECT min(nextval('line_ids')) FROM generate_series(1, $2::bigint))`
+)
+
+const addTotals = `INSERT INTO provider_totals AS t (provider_npi, total_net_fee_cents, claim_count)
+	SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
+	ON CONFLICT (provider_npi) DO UPDATE SET
+	total_net_fee_cents = t.total_net_fee_cents + excluded.total_net_fee_cents,
+	claim_count = t.claim_count + excluded.claim_count`
+
+// Accept stores the batch in one transaction; see store.Engine. A provider's total
+// that would not fit is an error of no kind that wraps money.ErrRange.
+//
+// It looks for claims that are there already, and then inserts the others. Whoever
+// inserts the same claim at the same time waits for the first to commit, and then
+// looks again: each time around, at least one claim more is found.
+func (s *Store) Accept(ctx context.Context, batch []store.Submission, now time.Time) ([]store.Outcome, error) {
+	lines := 0
+	for i := range batch {
+		lines += len(batch[i].Claim.Lines)
+	}
+	if len(batch) < 1 || len(batch) > store.MaxBatchClaims || lines > store.MaxBatchLines {
+		return nil, fmt.Errorf("accept %d claims of %d lines: want 1 to %d claims of at most %d lines",
+			len(batch), lines, store.MaxBatchClaims, store.MaxBatchLines)
+	}
+	for range len(batch) + 1 {
+		outcomes, err := s.accept(ctx, batch, lines, now)
+		switch {
+		case err == nil:
+			return outcomes, nil
+		case pgfile.IsOutOfRange(err):
+			return nil, fmt.Errorf("%w: %w", money.ErrRange, pgfile.Classify(err))
+		case !pgfile.IsDuplicate(err, "claim_keys"):
+			return nil, translate(err)
+		}
+	}
+	return nil, fmt.Errorf("accept claims: others go on accepting them: %w", store.ErrUnavailable)
+}
+
+func (s *Store) accept(ctx context.Context, batch []store.Submission, lines int, now time.Time) ([]store.Outcome, error) {
+	known := make(map[uuid.UUID]stored, len(batch))
+	rows := newAcceptRows(now, len(batch), lines)
+	err := s.schema.Read(ctx, "accept claims: look for those there already", func(ctx context.Context, pool *pgxpool.Pool) error {
+		ids := make(pgfile.UUIDs, len(batch))
+		for i := range batch {
+			ids[i] = batch[i].Claim.ID
+		}
+		look := &pgx.Batch{}
+		look.Queue(existingQuery, [][16]byte(ids)).Query(scanStored(known))
+		look.Queue(lockIDs)
+		look.Queue(takeIDs, len(batch), lines).QueryRow(func(row pgx.Row) error { return row.Scan(&rows.nextSeq, &rows.nextLine) })
+		return pool.SendBatch(ctx, look).Close()
+	})
+	if err != nil {
+		return nil, err
+	}
+	outcomes, err := rows.collect(batch, known)
+	if err != nil {
+		return nil, fmt.Errorf("accept claims: %w", err)
+	}
+	if len(rows.keyID) == 0 {
+		return outcomes, nil
+	}
+	rows.sortKeys()
+	err = s.schema.Write(ctx, "accept claims", rows.insert)
+	return outcomes, err
+}
+
+// stored is what Accept needs of a claim that is there already.
+type stored struct {
+	fingerprint claim.Fingerprint
+	outcome     store.Outcome
+}
+
+// scanStored reads the rows of existingQuery.
+func scanStored(into map[uuid.UUID]stored) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		for rows.Next() {
+			var id [16]byte
+			var fingerprint []byte
+			found := stored{outcome: store.Outcome{Existing: true}}
+			if err := rows.Scan(&id, &fingerprint, &found.outcome.FirstLineID, &found.outcome.ReceivedAt); err != nil {
+				return err
+			}
+			copy(found.fingerprint[:], fingerprint)
+			found.outcome.ReceivedAt = found.outcome.ReceivedAt.UTC()
+			into[id] = found
+		}
+		return rows.Err()
+	}
+}
+
+// acceptRows collects the values of all rows that a batch adds.
+type acceptRows struct {
+	now               time.Time // UTC, microseconds
+	nextSeq, nextLine int64
+
+	keyID          pgfile.UUIDs
+	keySeq         pgfile.Int8s
+	keyLine        pgfile.Int8s
+	keyReceived    pgfile.Times
+	keyFingerprint pgfile.Blobs
+
+	claims claimColumns
+	lines  lineColumns
+	shares struct {
+		npi, seq, net pgfile.Int8s
+		received      pgfile.Times
+	}
+	messages struct {
+		id                    pgfile.UUIDs
+		seq, version, net     pgfile.Int8s
+		received, due         pgfile.Times
+		postings, traceparent pgfile.Texts
+	}
+	totals map[claim.NPI]store.ProviderTotal
+}
+
+func newAcceptRows(now time.Time, claims, lines int) *acceptRows {
+	r := &acceptRows{now: now.UTC().Truncate(time.Microsecond), totals: make(map[claim.NPI]store.ProviderTotal)}
+	r.claims.grow(claims)
+	r.lines.grow(lines)
+	return r
+}
+
+// collect decides on every submission. known grows by those that are new, so
+// that the second of two equal ones finds the first.
+func (r *acceptRows) collect(batch []store.Submission, known map[uuid.UUID]stored) ([]store.Outcome, error) {
+	outcomes := make([]store.Outcome, len(batch))
+	for i := range batch {
+		c := batch[i].Claim
+		found, exists := known[c.ID]
+		switch {
+		case exists && found.fingerprint == c.Fingerprint:
+			outcomes[i] = found.outcome
+		case exists:
+			outcomes[i] = store.Outcome{Err: store.ErrOtherClaim}
+		default:
+			outcomes[i] = store.Outcome{FirstLineID: r.nextLine, ReceivedAt: r.now}
+			if err := r.add(&batch[i]); err != nil {
+				return nil, fmt.Errorf("claim %s: %w", c.ID, err)
+			}
+			again := outcomes[i]
+			again.Existing = true
+			known[c.ID] = stored{c.Fingerprint, again}
+		}
+	}
+	return outcomes, nil
+}
+
+// add adds the rows of one new claim.
+func (r *acceptRows) add(submission *store.Submission) error {
+	c := submission.Claim
+	warnings, err := encodeWarnings(c.Warnings)
+	if err != nil {
+		return err
+	}
+	seq := r.nextSeq
+	r.nextSeq++
+	r.keyID = append(r.keyID, c.ID)
+	r.keySeq = append(r.keySeq, seq)
+	r.keyLine = append(r.keyLine, r.nextLine)
+	r.keyReceived = append(r.keyReceived, r.now)
+	r.keyFingerprint = append(r.keyFingerprint, c.Fingerprint[:])
+	r.claims.add(seq, r.now, r.nextLine, c, warnings)
+	for i := range c.Lines {
+		r.lines.add(r.nextLine, r.now, seq, &c.Lines[i])
+		r.nextLine++
+	}
+	for _, share := range c.Shares() {
+		r.shares.npi = append(r.shares.npi, int64(share.ProviderNPI))
+		r.shares.seq = append(r.shares.seq, seq)
+		r.shares.net = append(r.shares.net, int64(share.NetFee))
+		r.shares.received = append(r.shares.received, r.now)
+		total := r.totals[share.ProviderNPI]
+		if total.TotalNetFee, err = total.TotalNetFee.Add(share.NetFee); err != nil {
+			return fmt.Errorf("total of provider %s: %w", share.ProviderNPI, err)
+		}
+		total.ClaimCount++
+		r.totals[share.ProviderNPI] = total
+	}
+	message := submission.Message(r.now)
+	r.messages.id = append(r.messages.id, c.ID)
+	r.messages.seq = append(r.messages.seq, seq)
+	r.messages.version = append(r.messages.version, int64(message.Version))
+	r.messages.net = append(r.messages.net, int64(message.NetFee))
+	r.messages.received = append(r.messages.received, r.now)
+	r.messages.due = append(r.messages.due, r.now)
+	r.messages.postings = append(r.messages.postings, encodePostings(message.Postings))
+	r.messages.traceparent = append(r.messages.traceparent, message.Traceparent)
+	return nil
+}
+
+// sortKeys brings the keys into the order in which every batch inserts them: two that
+// have claims in common then wait for one another, but never both.
+func (r *acceptRows) sortKeys() {
+	order := make([]int, len(r.keyID))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return bytes.Compare(r.keyID[a][:], r.keyID[b][:]) })
+	r.keyID = permute(r.keyID, order)
+	r.keySeq = permute(r.keySeq, order)
+	r.keyLine = permute(r.keyLine, order)
+	r.keyFingerprint = permute(r.keyFingerprint, order)
+}
+
+func permute[S ~[]E, E any](values S, order []int) S {
+	permuted := make(S, len(values))
+	for i, from := range order {
+		permuted[i] = values[from]
+	}
+	return permuted
+}
+
+// insert writes what was collected: first the keys, for if one is taken all the rest is
+// in vain; last the totals, for their rows are the ones that other committers wait for.
+func (r *acceptRows) insert(ctx context.Context, tx *pgfile.Tx) error {
+	for _, rows := range []pgfile.Rows{r.keyRows(), r.claims.rows(), r.lines.rows(), r.shareRows(), r.messageRows()} {
+		if err := tx.Insert(ctx, rows); err != nil {
+			return fmt.Errorf("insert into %s: %w", rows.Table, err)
+		}
+	}
+	npis := slices.Sorted(maps.Keys(r.totals))
+	ids, totals, counts := make([]int64, len(npis)), make([]int64, len(npis)), make([]int64, len(npis))
+	for i, npi := range npis {
+		ids[i], totals[i], counts[i] = int64(npi), int64(r.totals[npi].TotalNetFee), r.totals[npi].ClaimCount
+	}
+	tx.Queue(addTotals, ids, totals, counts)
+	return nil
+}
