@@ -28,17 +28,29 @@ type config struct {
 
 	DataDir string `env:"CLAIMRAIL_DATA_DIR" envDefault:"./data" flag:"data-dir" arg:"DIR" doc:"directory of the embedded databases and of the embedded broker"`
 
-	DatabaseURL string `env:"CLAIMRAIL_DATABASE_URL" flag:"database-url" arg:"URL" doc:"claims database; empty: SQLite in the data directory"`
+	DatabaseURL string `env:"CLAIMRAIL_DATABASE_URL" flag:"database-url" arg:"URL" doc:"claims database, postgres://...; empty: SQLite in the data directory"`
 
-	PaymentsDatabaseURL string `env:"CLAIMRAIL_PAYMENTS_DATABASE_URL" flag:"payments-database-url" arg:"URL" doc:"payments database; empty: SQLite in the data directory"`
+	PaymentsDatabaseURL string `env:"CLAIMRAIL_PAYMENTS_DATABASE_URL" flag:"payments-database-url" arg:"URL" doc:"payments database, postgres://...; empty: SQLite in the data directory"`
 
-	NATSURL string `env:"CLAIMRAIL_NATS_URL" flag:"nats-url" arg:"URL" doc:"NATS server with JetStream; empty: embedded, in the data directory"`
+	NATSURL string `env:"CLAIMRAIL_NATS_URL" flag:"nats-url" arg:"URL" doc:"NATS servers with JetStream, nats:// or tls://, separated by commas; empty: embedded, in the data directory"`
+
+	NATSCredentials string `env:"CLAIMRAIL_NATS_CREDENTIALS" flag:"nats-credentials" role:"serve" arg:"FILE" doc:"credentials for the NATS servers; empty: none, or those in the URL"`
+
+	NATSCA string `env:"CLAIMRAIL_NATS_CA" flag:"nats-ca" role:"serve" arg:"FILE" doc:"PEM file of authorities that certify the NATS servers; empty: those of the system"`
+
+	NATSCert string `env:"CLAIMRAIL_NATS_CERT" flag:"nats-cert" role:"serve" arg:"FILE" doc:"PEM file of a certificate that the NATS servers ask for; needs nats-key"`
+
+	NATSKey string `env:"CLAIMRAIL_NATS_KEY" flag:"nats-key" role:"serve" arg:"FILE" doc:"PEM file of the key of nats-cert"`
+
+	Role role `env:"CLAIMRAIL_ROLE" envDefault:"all" flag:"role" role:"serve" arg:"ROLE" doc:"what serve does: all, claim-process or payments; apart, the two need an outside NATS"`
 
 	TopProvidersPerMinute int `env:"CLAIMRAIL_TOP_PROVIDERS_PER_MINUTE" envDefault:"10" flag:"top-providers-per-minute" role:"serve" arg:"N" doc:"requests of /top-providers that a client has in any 60 seconds, 1 to 1000"`
 
 	Rules claim.Rules `env:"CLAIMRAIL_RULES" flag:"rules" arg:"RULES" doc:"severities of rules, such as npi-check-digit=error,future-date=off; the others keep theirs"`
 
 	AllowUnauthenticated bool `env:"CLAIMRAIL_ALLOW_UNAUTHENTICATED" envDefault:"false" flag:"allow-unauthenticated" role:"serve" doc:"let serve listen on more than loopback though nobody is asked who they are"`
+
+	Unsafe bool `env:"CLAIMRAIL_UNSAFE" envDefault:"false" flag:"unsafe" role:"serve" doc:"use a Postgres whose settings can lose committed rows; for trying things out"`
 
 	LogLevel logLevel `env:"CLAIMRAIL_LOG_LEVEL" envDefault:"info" flag:"log-level" arg:"LEVEL" doc:"debug, info, warn or error"`
 }
@@ -48,6 +60,19 @@ type logLevel slog.Level
 
 // Level makes it a slog.Leveler.
 func (l logLevel) Level() slog.Level { return slog.Level(l) }
+
+// role says which of the two services serve runs.
+type role string
+
+// Roles.
+const (
+	roleAll          role = "all"
+	roleClaimProcess role = "claim-process"
+	rolePayments     role = "payments"
+)
+
+func (r role) claims() bool   { return r != rolePayments }
+func (r role) payments() bool { return r != roleClaimProcess }
 
 // variablePrefix starts the names of all variables of ours.
 const variablePrefix = "CLAIMRAIL_"
@@ -196,6 +221,9 @@ func (c *config) check(problem func(variable string, err error)) {
 	if err := checkNATSURL(c.NATSURL); err != nil {
 		problem("CLAIMRAIL_NATS_URL", err)
 	}
+	if c.NATSURL == "" && (c.Role == roleClaimProcess || c.Role == rolePayments) {
+		problem("CLAIMRAIL_ROLE", fmt.Errorf("%s alone needs CLAIMRAIL_NATS_URL: the embedded broker is in one process only", c.Role))
+	}
 }
 
 // checkListen judges an address to listen on.
@@ -225,19 +253,19 @@ func isLoopback(host string) bool {
 // checkDatabaseURL judges the place of a database. A URL may hold a password: it is
 // never shown.
 func checkDatabaseURL(url string) error {
-	if url == "" {
+	if url == "" || strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
 		return nil
 	}
-	return errors.New("only the embedded database is there so far: leave it empty")
+	return errors.New("want postgres://user:password@host/database, or nothing for SQLite in the data directory")
 }
 
 // checkNATSURL judges the place of the broker. A URL may hold a password: it is never
-// shown.
+// shown. Package broker reads it more closely.
 func checkNATSURL(url string) error {
-	if url == "" {
+	if url == "" || strings.HasPrefix(url, "nats://") || strings.HasPrefix(url, "tls://") {
 		return nil
 	}
-	return errors.New("only the embedded broker is there so far: leave it empty")
+	return errors.New("want nats://host:4222 or tls://host:4222, or nothing for the embedded broker")
 }
 
 // parsers gives what turns texts into the types of config. Their errors say what
@@ -261,6 +289,14 @@ func parsers() map[reflect.Type]env.ParserFunc {
 		},
 		reflect.TypeFor[claim.Rules](): func(text string) (any, error) {
 			return claim.ParseRules(text)
+		},
+		reflect.TypeFor[role](): func(text string) (any, error) {
+			switch r := role(text); r {
+			case roleAll, roleClaimProcess, rolePayments:
+				return r, nil
+			default:
+				return nil, fmt.Errorf("want all, claim-process or payments, got %q", text)
+			}
 		},
 		reflect.TypeFor[logLevel](): func(text string) (any, error) {
 			levels := map[string]slog.Level{

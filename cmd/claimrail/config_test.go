@@ -33,7 +33,7 @@ func load(t *testing.T, environ []string, flags ...string) (config, error) {
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	want := config{
-		Listen: "127.0.0.1:8000", DataDir: "./data", TopProvidersPerMinute: 10, Rules: claim.DefaultRules(),
+		Listen: "127.0.0.1:8000", DataDir: "./data", TopProvidersPerMinute: 10, Rules: claim.DefaultRules(), Role: roleAll,
 	}
 	for _, environ := range [][]string{nil, {"CLAIMRAIL_LISTEN=", "CLAIMRAIL_RULES=", "CLAIMRAIL_TOP_PROVIDERS_PER_MINUTE="}} {
 		got, err := load(t, environ)
@@ -62,8 +62,8 @@ func TestFlagGoesFirst(t *testing.T) {
 func TestBadValues(t *testing.T) {
 	t.Parallel()
 	_, err := load(t, []string{
-		"CLAIMRAIL_LISTN=x", "CLAIMRAIL_TOP_PROVIDERS_PER_MINUTE=0", "CLAIMRAIL_DATABASE_URL=postgres://u:hunter2@h/d",
-		"CLAIMRAIL_PAYMENTS_DATABASE_URL=postgres://u:hunter2@h/d", "CLAIMRAIL_NATS_URL=nats://u:hunter2@h", "CLAIMRAIL_ALLOW_UNAUTHENTICATED=perhaps",
+		"CLAIMRAIL_LISTN=x", "CLAIMRAIL_TOP_PROVIDERS_PER_MINUTE=0", "CLAIMRAIL_DATABASE_URL=mysql://u:hunter2@h/d",
+		"CLAIMRAIL_PAYMENTS_DATABASE_URL=u:hunter2@h/d", "CLAIMRAIL_NATS_URL=http://u:hunter2@h", "CLAIMRAIL_ROLE=claims", "CLAIMRAIL_ALLOW_UNAUTHENTICATED=perhaps",
 		"OTHER=1",
 	}, "--log-level", "loud", "--rules", "npi=error", "--listen", "0.0.0.0:8000")
 	if err == nil {
@@ -71,7 +71,7 @@ func TestBadValues(t *testing.T) {
 	}
 	for _, want := range []string{
 		"CLAIMRAIL_LISTN: there is no such setting, did you mean CLAIMRAIL_LISTEN?", "CLAIMRAIL_TOP_PROVIDERS_PER_MINUTE: want a whole number from 1 to 1000, got \"0\"",
-		"CLAIMRAIL_DATABASE_URL: ", "CLAIMRAIL_PAYMENTS_DATABASE_URL: ", "CLAIMRAIL_NATS_URL: ", "CLAIMRAIL_ALLOW_UNAUTHENTICATED: want true or false",
+		"CLAIMRAIL_DATABASE_URL: ", "CLAIMRAIL_PAYMENTS_DATABASE_URL: ", "CLAIMRAIL_NATS_URL: ", "CLAIMRAIL_ROLE: want all, claim-process or payments", "CLAIMRAIL_ALLOW_UNAUTHENTICATED: want true or false",
 		"--log-level: want debug, info, warn or error", "--rules: unknown rule", "--listen: \"0.0.0.0:8000\" is not a loopback address",
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -84,6 +84,33 @@ func TestBadValues(t *testing.T) {
 	var stderr bytes.Buffer
 	if code := report(&stderr, err); code != exitMisuse {
 		t.Errorf("exit code: got %d, want %d", code, exitMisuse)
+	}
+}
+
+// A service that runs alone needs a broker that the other one can reach; both together
+// do not.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	const nats = "CLAIMRAIL_NATS_URL=nats://127.0.0.1:4222"
+	for _, c := range []struct {
+		environ []string
+		ok      bool
+		dataDir bool // serve keeps something there
+	}{
+		{nil, true, true},
+		{[]string{"CLAIMRAIL_ROLE=all", nats}, true, true},
+		{[]string{"CLAIMRAIL_ROLE=claim-process"}, false, false},
+		{[]string{"CLAIMRAIL_ROLE=payments"}, false, false},
+		{[]string{"CLAIMRAIL_ROLE=payments", nats}, true, true},
+		{[]string{"CLAIMRAIL_ROLE=payments", nats, "CLAIMRAIL_PAYMENTS_DATABASE_URL=postgres://h/d"}, true, false},
+		{[]string{"CLAIMRAIL_ROLE=claim-process", nats, "CLAIMRAIL_DATABASE_URL=postgresql://h/d"}, true, false},
+	} {
+		got, err := load(t, c.environ)
+		if (err == nil) != c.ok {
+			t.Errorf("%v: got %v, want accepted: %v", c.environ, err, c.ok)
+		} else if c.ok && got.usesDataDir() != c.dataDir {
+			t.Errorf("%v: got uses data directory %v, want %v", c.environ, got.usesDataDir(), c.dataDir)
+		}
 	}
 }
 

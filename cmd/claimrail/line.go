@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"time"
 
 	"github.com/claimrail/claimrail/internal/api"
@@ -14,16 +13,7 @@ import (
 	"github.com/claimrail/claimrail/internal/claim"
 	"github.com/claimrail/claimrail/internal/outbox"
 	"github.com/claimrail/claimrail/internal/payment"
-	"github.com/claimrail/claimrail/internal/payment/sqliteledger"
 	"github.com/claimrail/claimrail/internal/store"
-	"github.com/claimrail/claimrail/internal/store/sqlitestore"
-)
-
-// Files of the embedded default, in the data directory.
-const (
-	claimsFile   = "claims.db"
-	paymentsFile = "payments.db"
-	natsDir      = "nats"
 )
 
 // Waits of a stop. Together they stay within stopTimeout.
@@ -32,24 +22,30 @@ const (
 	drainPoll    = 20 * time.Millisecond
 )
 
-// line is every station between the API and the ledger, open and not running yet.
+// line is every station between the API and the ledger that its role has, open and not
+// running yet. What the role does not have is nil.
 type line struct {
-	logger    *slog.Logger
-	claims    *sqlitestore.Store
-	ledger    *sqliteledger.Ledger
-	broker    *broker.Broker
+	role   role
+	logger *slog.Logger
+	broker *broker.Broker
+
+	// Of claim-process.
+	claims    store.Engine
 	validator *claim.Validator
 	committer *store.Committer
 	relay     *outbox.Relay
 	sweep     *outbox.Sweep
-	consumer  *payment.Consumer
-	desk      *payment.Desk
-	stats     *payment.Stats
+
+	// Of payments.
+	ledger   payment.Ledger
+	consumer *payment.Consumer
+	desk     *payment.Desk
+	stats    *payment.Stats
 }
 
 // openLine opens the stations in the order in which a claim passes them. Close it.
 func openLine(ctx context.Context, c config, logger *slog.Logger) (*line, error) {
-	l := &line{logger: logger, stats: &payment.Stats{}}
+	l := &line{role: c.Role, logger: logger}
 	if err := l.open(ctx, c); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
@@ -57,27 +53,36 @@ func openLine(ctx context.Context, c config, logger *slog.Logger) (*line, error)
 }
 
 func (l *line) open(ctx context.Context, c config) (err error) {
-	if l.claims, err = sqlitestore.Open(ctx, filepath.Join(c.DataDir, claimsFile), l.logger); err != nil {
-		return fmt.Errorf("open the claims database: %w", err)
+	var secret [claim.IdentitySecretSize]byte
+	if l.role.claims() {
+		if l.claims, err = openClaims(ctx, c, l.logger); err != nil {
+			return err
+		}
+		if secret, err = l.claims.IdentitySecret(ctx); err != nil {
+			return fmt.Errorf("open the claims database: %w", err)
+		}
 	}
-	secret, err := l.claims.IdentitySecret(ctx)
-	if err != nil {
-		return fmt.Errorf("open the claims database: %w", err)
+	if l.role.payments() {
+		if l.ledger, err = openLedger(ctx, c, l.logger); err != nil {
+			return err
+		}
 	}
-	if l.ledger, err = sqliteledger.Open(ctx, filepath.Join(c.DataDir, paymentsFile), l.logger); err != nil {
-		return fmt.Errorf("open the payments database: %w", err)
+	if l.broker, err = openBroker(ctx, c, l.logger); err != nil {
+		return err
 	}
-	if l.broker, err = broker.OpenEmbedded(ctx, broker.Config{Dir: filepath.Join(c.DataDir, natsDir)}, l.logger); err != nil {
-		return fmt.Errorf("open the broker: %w", err)
+	if l.role.claims() {
+		l.validator = &claim.Validator{Rules: c.Rules, Identity: claim.NewIdentity(secret), Now: time.Now}
+		pace := outbox.Config{Rows: l.claims, Line: l.broker, Logger: l.logger, Now: time.Now, Random: rand.Float64}
+		l.relay, l.sweep = outbox.NewRelay(pace), outbox.NewSweep(pace)
+		l.committer = store.NewCommitter(waking{l.claims, l.relay.Wake}, time.Now, l.logger)
 	}
-	l.validator = &claim.Validator{Rules: c.Rules, Identity: claim.NewIdentity(secret), Now: time.Now}
-	pace := outbox.Config{Rows: l.claims, Line: l.broker, Logger: l.logger, Now: time.Now, Random: rand.Float64}
-	l.relay, l.sweep = outbox.NewRelay(pace), outbox.NewSweep(pace)
-	l.committer = store.NewCommitter(waking{l.claims, l.relay.Wake}, time.Now, l.logger)
-	l.consumer = &payment.Consumer{
-		Feed: l.broker, Ledger: l.ledger, Hinter: l.broker, Stats: l.stats, Logger: l.logger, Now: time.Now, Random: rand.Float64,
+	if l.role.payments() {
+		l.stats = &payment.Stats{}
+		l.consumer = &payment.Consumer{
+			Feed: l.broker, Ledger: l.ledger, Hinter: l.broker, Stats: l.stats, Logger: l.logger, Now: time.Now, Random: rand.Float64,
+		}
+		l.desk = &payment.Desk{Ledger: l.ledger, Hinter: l.broker, Stats: l.stats}
 	}
-	l.desk = &payment.Desk{Ledger: l.ledger, Hinter: l.broker, Stats: l.stats}
 	return nil
 }
 
@@ -98,16 +103,28 @@ func (l *line) close() error {
 
 // stages gives what has to run, in the order of the line: see runStages.
 func (l *line) stages() []stage {
-	return []stage{
-		{"committer", l.committer.Run},
-		{"drain", l.drain},
-		{"relay", l.relay.Run},
-		{"consumer", l.consumer.Run},
-		{"hints", func(ctx context.Context) error { return l.broker.Hints(ctx, l.sweep.Hint) }},
-		{"sweep", l.sweep.Run},
-		{"answers", func(ctx context.Context) error { return l.broker.Answer(ctx, l.desk.Answer) }},
-		{"stream", l.broker.Run},
+	var stages []stage
+	if l.role.claims() {
+		stages = append(stages, stage{"committer", l.committer.Run}, stage{"drain", l.drain}, stage{"relay", l.relay.Run})
 	}
+	if l.role.payments() {
+		stages = append(stages, stage{"consumer", l.consumer.Run})
+	}
+	if l.role.claims() {
+		stages = append(stages, stage{"sweep", l.sweep.Run},
+			stage{"hints", func(ctx context.Context) error { return l.broker.Hints(ctx, l.sweep.Hint) }})
+	}
+	if l.role.payments() {
+		stages = append(stages,
+			stage{"answers", func(ctx context.Context) error { return l.broker.Answer(ctx, l.desk.Answer) }},
+			stage{"commands", func(ctx context.Context) error { return l.broker.Commands(ctx, l.carryOut) }})
+	}
+	return append(stages, stage{"stream", l.broker.Run})
+}
+
+// carryOut answers a command of claim-process.
+func (l *line) carryOut(ctx context.Context, request []byte) ([]byte, error) {
+	return l.desk.Serve(ctx, l.ledger, request)
 }
 
 // drain does nothing until ctx ends. Then no claim comes in any more, and those under way
@@ -137,11 +154,14 @@ func (l *line) drain(ctx context.Context) error {
 // probes are what has to work for the line to be ready. Each also fails on a schema that is
 // not this program's.
 func (l *line) probes() []api.Probe {
-	return []api.Probe{
-		{Name: "claims_database", Check: l.claims.Ping},
-		{Name: "payments_database", Check: l.ledger.Ping},
-		{Name: "broker", Check: l.broker.Ping},
+	probes := []api.Probe{{Name: "broker", Check: l.broker.Ping}}
+	if l.role.claims() {
+		probes = append(probes, api.Probe{Name: "claims_database", Check: l.claims.Ping})
 	}
+	if l.role.payments() {
+		probes = append(probes, api.Probe{Name: "payments_database", Check: l.ledger.Ping})
+	}
+	return probes
 }
 
 // waking lets the relay look for new rows as soon as they are committed.

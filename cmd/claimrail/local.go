@@ -23,13 +23,16 @@ import (
 // local is the system in a data directory. What is only read is opened without the lock,
 // also while a server runs, and never made; what is written is opened under the lock.
 // It opens what is asked of it, when it is. Not for more than one goroutine.
+//
+// A database that is elsewhere (Postgres) knows no lock, and is opened as serve opens it.
 type local struct {
+	c       config
 	dir     string
 	command string // who is at work, for those who find the directory taken
 	logger  *slog.Logger
 
-	claims *sqlitestore.Store
-	ledger *sqliteledger.Ledger // for reading, or for writing while unlock is set
+	claims store.Engine
+	ledger payment.Ledger // for reading; in the data directory for writing while unlock is set
 	unlock func() error
 }
 
@@ -51,34 +54,52 @@ func (l *local) close() error {
 
 // openClaims opens the claims database to read it.
 func (l *local) openClaims(ctx context.Context) (err error) {
-	if l.claims != nil {
+	switch {
+	case l.claims != nil:
 		return nil
+	case l.c.DatabaseURL != "":
+		l.claims, err = openClaims(ctx, l.c, l.logger)
+		return err
 	}
 	path := filepath.Join(l.dir, claimsFile)
-	if l.claims, err = sqlitestore.OpenExisting(ctx, path); errors.Is(err, sqlitefile.ErrOlderSchema) {
+	found, err := sqlitestore.OpenExisting(ctx, path)
+	if errors.Is(err, sqlitefile.ErrOlderSchema) {
 		if err = l.migrate(func() (interface{ Close() error }, error) {
 			return sqlitestore.Open(ctx, path, l.logger)
 		}); err == nil {
-			l.claims, err = sqlitestore.OpenExisting(ctx, path)
+			found, err = sqlitestore.OpenExisting(ctx, path)
 		}
 	}
-	return l.explain(err, "claims")
+	if err != nil {
+		return l.explain(err, "claims")
+	}
+	l.claims = found
+	return nil
 }
 
 // openLedger opens the payments database to read it.
 func (l *local) openLedger(ctx context.Context) (err error) {
-	if l.ledger != nil {
+	switch {
+	case l.ledger != nil:
 		return nil
+	case l.c.PaymentsDatabaseURL != "":
+		l.ledger, err = openLedger(ctx, l.c, l.logger)
+		return err
 	}
 	path := filepath.Join(l.dir, paymentsFile)
-	if l.ledger, err = sqliteledger.OpenExisting(ctx, path); errors.Is(err, sqlitefile.ErrOlderSchema) {
+	found, err := sqliteledger.OpenExisting(ctx, path)
+	if errors.Is(err, sqlitefile.ErrOlderSchema) {
 		if err = l.migrate(func() (interface{ Close() error }, error) {
 			return sqliteledger.Open(ctx, path, l.logger)
 		}); err == nil {
-			l.ledger, err = sqliteledger.OpenExisting(ctx, path)
+			found, err = sqliteledger.OpenExisting(ctx, path)
 		}
 	}
-	return l.explain(err, "payments")
+	if err != nil {
+		return l.explain(err, "payments")
+	}
+	l.ledger = found
+	return nil
 }
 
 // migrate brings a database up to date, unless another process has the directory: its
@@ -97,6 +118,9 @@ func (l *local) migrate(open func() (interface{ Close() error }, error)) error {
 
 // openForDecisions opens the payments database to write to it.
 func (l *local) openForDecisions(ctx context.Context) error {
+	if l.c.PaymentsDatabaseURL != "" {
+		return l.openLedger(ctx)
+	}
 	if l.unlock != nil {
 		return nil
 	}
@@ -109,10 +133,8 @@ func (l *local) openForDecisions(ctx context.Context) error {
 		return err
 	}
 	l.unlock = unlock
-	if l.ledger, err = sqliteledger.Open(ctx, path, l.logger); err != nil {
-		return fmt.Errorf("open payments database: %w", err)
-	}
-	return nil
+	l.ledger, err = openLedger(ctx, l.c, l.logger)
+	return err
 }
 
 // explain says what it means that a database is not there.
@@ -162,7 +184,8 @@ func (l *local) Claim(ctx context.Context, id uuid.UUID) (api.Claim, error) {
 
 // Payment implements system. Without a payments database nothing is paid.
 func (l *local) Payment(ctx context.Context, claimID uuid.UUID) (api.Payment, error) {
-	if _, err := os.Stat(filepath.Join(l.dir, paymentsFile)); errors.Is(err, fs.ErrNotExist) {
+	_, err := os.Stat(filepath.Join(l.dir, paymentsFile))
+	if l.c.PaymentsDatabaseURL == "" && errors.Is(err, fs.ErrNotExist) {
 		return api.Payment{}, payment.ErrNotFound
 	}
 	if err := l.openLedger(ctx); err != nil {

@@ -143,6 +143,7 @@ bad configuration.`,
 	flags.BoolVar(&p.json, "json", false, "write JSON, for programs")
 	root.AddCommand(
 		newServeCommand(p),
+		newMigrateCommand(p),
 		newImportCommand(p),
 		newTopCommand(p),
 		newClaimsCommand(p),

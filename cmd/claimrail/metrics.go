@@ -10,6 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/claimrail/claimrail/internal/outbox"
+	"github.com/claimrail/claimrail/internal/payment"
 )
 
 // scrapeTimeout bounds what a scrape asks of the databases.
@@ -31,7 +34,20 @@ func newMeter(l *line) *meter {
 		}, []string{"method", "route", "status"}),
 	}
 	m.registry.MustRegister(m.requests, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &backlogCollector{line: l})
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if l.role.claims() {
+		m.registry.MustRegister(&backlogCollector{l.claims})
+		m.countClaims(l)
+	}
+	if l.role.payments() {
+		m.registry.MustRegister(&letterCollector{l.ledger})
+		m.countPayments(l)
+	}
+	return m
+}
+
+// countClaims makes the counters of claim-process.
+func (m *meter) countClaims(l *line) {
 	m.count("claimrail_accept_batches_total", "Transactions that stored claims.", &l.committer.Stats().Batches)
 	m.count("claimrail_accept_claims_total", "Claims in those transactions, repeats included.", &l.committer.Stats().Claims)
 	m.count("claimrail_accept_splits_total", "Batches that were stored claim by claim, for one of them was at fault.", &l.committer.Stats().Splits)
@@ -46,6 +62,10 @@ func newMeter(l *line) *meter {
 	m.count("claimrail_sweep_resent_total", "Claims sent again because payments did not know them.", &l.sweep.Stats.Resent)
 	m.count("claimrail_sweep_conflicts_total", "Answers that told another amount than the claim's.", &l.sweep.Stats.Conflicts)
 	m.count("claimrail_sweep_database_errors_total", "Failures of the claims database, seen by the sweep.", &l.sweep.Stats.DatabaseErrors)
+}
+
+// countPayments makes the counters of payments.
+func (m *meter) countPayments(l *line) {
 	m.count("claimrail_payments_recorded_total", "New payments.", &l.stats.Recorded)
 	m.count("claimrail_payments_repeats_total", "Messages whose payment was on record already.", &l.stats.Repeats)
 	m.count("claimrail_payments_conflicts_total", "Messages for which another payment was on record.", &l.stats.Conflicts)
@@ -55,7 +75,6 @@ func newMeter(l *line) *meter {
 	m.count("claimrail_payments_naks_total", "Messages given back to the broker.", &l.stats.Naks)
 	m.count("claimrail_payments_answers_failed_total", "Acknowledgements that the broker did not take.", &l.stats.AnswersFailed)
 	m.count("claimrail_payments_hints_failed_total", "Hints to claim-process that were not sent.", &l.stats.HintsFailed)
-	return m
 }
 
 func (m *meter) count(name, help string, counter *atomic.Int64) {
@@ -72,8 +91,14 @@ func (m *meter) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
 
-// backlogCollector counts, at each scrape, what is under way.
-type backlogCollector struct{ line *line }
+// scraped is what a scrape asks of the databases. What can not be read is left out, and
+// shows as an error of the scrape.
+func scraped(to chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+// backlogCollector counts, at each scrape, the claims that are under way.
+type backlogCollector struct{ rows outbox.Rows }
 
 func backlogDesc() *prometheus.Desc {
 	return prometheus.NewDesc("claimrail_outbox_claims", "Claims that payments has not confirmed, by where they are.", []string{"state"}, nil)
@@ -83,44 +108,51 @@ func oldestDesc() *prometheus.Desc {
 	return prometheus.NewDesc("claimrail_outbox_oldest_seconds", "Age of the oldest claim that is under way.", nil, nil)
 }
 
+// Describe implements prometheus.Collector.
+func (*backlogCollector) Describe(to chan<- *prometheus.Desc) {
+	to <- backlogDesc()
+	to <- oldestDesc()
+}
+
+// Collect implements prometheus.Collector.
+func (b *backlogCollector) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	backlog, err := b.rows.Backlog(ctx)
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(backlogDesc(), err)
+		return
+	}
+	scraped(to, backlogDesc(), float64(backlog.Pending-backlog.Failed), "pending")
+	scraped(to, backlogDesc(), float64(backlog.Failed), "failed_to_notify_payments")
+	scraped(to, backlogDesc(), float64(backlog.Published), "notified")
+	scraped(to, backlogDesc(), float64(backlog.Dead), "dead_lettered")
+	scraped(to, backlogDesc(), float64(backlog.Discarded), "discarded")
+	oldest := 0.0
+	if !backlog.Oldest.IsZero() {
+		oldest = time.Since(backlog.Oldest).Seconds()
+	}
+	scraped(to, oldestDesc(), oldest)
+}
+
+// letterCollector counts, at each scrape, the dead letters that wait.
+type letterCollector struct{ ledger payment.Ledger }
+
 func lettersDesc() *prometheus.Desc {
 	return prometheus.NewDesc("claimrail_dead_letters_open", "Dead letters that wait for an operator.", nil, nil)
 }
 
 // Describe implements prometheus.Collector.
-func (*backlogCollector) Describe(to chan<- *prometheus.Desc) {
-	to <- backlogDesc()
-	to <- oldestDesc()
-	to <- lettersDesc()
-}
+func (*letterCollector) Describe(to chan<- *prometheus.Desc) { to <- lettersDesc() }
 
-// Collect implements prometheus.Collector. What can not be read is left out, and shows as
-// an error of the scrape.
-func (b *backlogCollector) Collect(to chan<- prometheus.Metric) {
+// Collect implements prometheus.Collector.
+func (c *letterCollector) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
-	}
-	backlog, err := b.line.claims.Backlog(ctx)
-	if err != nil {
-		to <- prometheus.NewInvalidMetric(backlogDesc(), err)
-		return
-	}
-	gauge(backlogDesc(), float64(backlog.Pending-backlog.Failed), "pending")
-	gauge(backlogDesc(), float64(backlog.Failed), "failed_to_notify_payments")
-	gauge(backlogDesc(), float64(backlog.Published), "notified")
-	gauge(backlogDesc(), float64(backlog.Dead), "dead_lettered")
-	gauge(backlogDesc(), float64(backlog.Discarded), "discarded")
-	oldest := 0.0
-	if !backlog.Oldest.IsZero() {
-		oldest = time.Since(backlog.Oldest).Seconds()
-	}
-	gauge(oldestDesc(), oldest)
-	open, err := b.line.ledger.OpenDeadLetters(ctx)
+	open, err := c.ledger.OpenDeadLetters(ctx)
 	if err != nil {
 		to <- prometheus.NewInvalidMetric(lettersDesc(), err)
 		return
 	}
-	gauge(lettersDesc(), float64(open))
+	scraped(to, lettersDesc(), float64(open))
 }

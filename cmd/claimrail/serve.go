@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claimrail/claimrail/internal/api"
+	"github.com/claimrail/claimrail/internal/payment"
 )
 
 func newServeCommand(p *program) *cobra.Command {
@@ -19,6 +20,8 @@ func newServeCommand(p *program) *cobra.Command {
 		Short: "Take claims over HTTP and pay them",
 		Long: `Take claims over HTTP and pay them: both services, claim-process and payments, in
 one process, with their databases and the broker between them in the data directory.
+With --role they run apart, in any number of instances, on Postgres and outside NATS
+servers that the settings name; docs/operating.md says how.
 
 Ctrl-C or SIGTERM stops it: it takes no more claims, finishes those under way, and
 ends within 20 seconds. After a crash, start it again: nothing acknowledged is lost.`,
@@ -50,11 +53,13 @@ func (p *program) serve(ctx context.Context, c config) (err error) {
 	}
 	defer func() { _ = listener.Close() }() // closed already, unless opening fails
 	url := "http://" + listener.Addr().String()
-	unlock, err := lockDataDir(c.DataDir, "serve", url)
-	if err != nil {
-		return err
+	if c.usesDataDir() {
+		unlock, taken := lockDataDir(c.DataDir, "serve", url)
+		if taken != nil {
+			return taken
+		}
+		defer func() { err = errors.Join(err, unlock()) }()
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
 	l, err := openLine(ctx, c, logger)
 	if err != nil {
 		return err
@@ -77,15 +82,10 @@ func (p *program) serve(ctx context.Context, c config) (err error) {
 	return nil
 }
 
-// apiConfig puts the API in front of the line.
+// apiConfig puts the API in front of the line. Payments that run elsewhere are reached over
+// the broker.
 func (l *line) apiConfig(c config, m *meter) api.Config {
-	return api.Config{
-		Validator:             l.validator,
-		Submitter:             l.committer,
-		Claims:                l.claims,
-		Limiter:               l.claims,
-		Payments:              l.ledger,
-		Letters:               letters{l.desk, l.ledger},
+	a := api.Config{
 		Probes:                l.probes(),
 		Metrics:               m.handler(),
 		Observe:               m.observe,
@@ -94,4 +94,14 @@ func (l *line) apiConfig(c config, m *meter) api.Config {
 		Logger:                l.logger,
 		Version:               readBuild().Version,
 	}
+	if l.role.claims() {
+		a.Validator, a.Submitter, a.Claims, a.Limiter = l.validator, l.committer, l.claims, l.claims
+	}
+	if l.role.payments() {
+		a.Payments, a.Letters = l.ledger, letters{l.desk, l.ledger}
+	} else {
+		remote := payment.RemoteDesk{Command: l.broker.Command}
+		a.Payments, a.Letters = remote, remote
+	}
+	return a
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/claimrail/claimrail/internal/api"
@@ -18,7 +17,6 @@ import (
 	"github.com/claimrail/claimrail/internal/intake"
 	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/store"
-	"github.com/claimrail/claimrail/internal/store/sqlitestore"
 )
 
 // Limits of an import.
@@ -109,7 +107,7 @@ func (p *program) openSink(ctx context.Context, c config) (sink, error) {
 
 // localSink is the claims database of a data directory, under its lock.
 type localSink struct {
-	claims    *sqlitestore.Store
+	claims    store.Engine
 	validator *claim.Validator
 	committer *store.Committer
 	stop      context.CancelFunc
@@ -118,14 +116,16 @@ type localSink struct {
 }
 
 func (p *program) openLocalSink(ctx context.Context, c config) (_ *localSink, err error) {
-	unlock, err := lockDataDir(c.DataDir, "import", "")
-	if err != nil {
-		return nil, err
+	unlock := func() error { return nil }
+	if c.DatabaseURL == "" {
+		if unlock, err = lockDataDir(c.DataDir, "import", ""); err != nil {
+			return nil, err
+		}
 	}
 	s := &localSink{unlock: unlock}
 	logger := p.logger(c)
-	if s.claims, err = sqlitestore.Open(ctx, filepath.Join(c.DataDir, claimsFile), logger); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the claims database: %w", err), unlock())
+	if s.claims, err = openClaims(ctx, c, logger); err != nil {
+		return nil, errors.Join(err, unlock())
 	}
 	secret, err := s.claims.IdentitySecret(ctx)
 	if err != nil {

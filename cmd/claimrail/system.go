@@ -44,7 +44,7 @@ func (p *program) withSystem(command string, do func(system) error) (err error) 
 	if err != nil {
 		return err
 	}
-	var s system = &local{dir: c.DataDir, command: command, logger: p.logger(c)}
+	var s system = &local{c: c, dir: c.DataDir, command: command, logger: p.logger(c)}
 	if p.server != "" {
 		if p.settings["CLAIMRAIL_DATA_DIR"].set {
 			return misuse(errors.New("--server and --data-dir exclude each other"), "leave one of them out")

@@ -28,7 +28,7 @@ Exit code 1 means that a breach was found, or that it could not be checked.`,
 			if err != nil {
 				return err
 			}
-			l := &local{dir: c.DataDir, command: "verify", logger: p.logger(c)}
+			l := &local{c: c, dir: c.DataDir, command: "verify", logger: p.logger(c)}
 			defer func() { err = errors.Join(err, l.close()) }()
 			if err := l.openClaims(cmd.Context()); err != nil {
 				return err

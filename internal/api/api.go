@@ -70,7 +70,8 @@ type Probe struct {
 	Check func(context.Context) error
 }
 
-// Config is what the API stands on. All fields must be set.
+// Config is what the API stands on. All fields must be set, but for the first four,
+// which may all be nil: then it is the API of payments alone, and takes no claims.
 type Config struct {
 	Validator             *claim.Validator
 	Submitter             Submitter
@@ -81,7 +82,7 @@ type Config struct {
 	Probes                []Probe
 	Metrics               http.Handler
 	Observe               func(method, route string, status int, took time.Duration) // called after each request
-	TopProvidersPerMinute int // requests of one client in any 60 seconds
+	TopProvidersPerMinute int                                                        // requests of one client in any 60 seconds
 	Now                   func() time.Time
 	Logger                *slog.Logger
 	Version               string
@@ -144,10 +145,10 @@ type route struct {
 
 func (a *API) routes() []route {
 	var routes []route
-	for _, some := range [][]route{a.briefRoutes(), a.claimRoutes(), a.paymentRoutes(), a.healthRoutes()} {
-		routes = append(routes, some...)
+	if a.Submitter != nil {
+		routes = append(a.briefRoutes(), a.claimRoutes()...)
 	}
-	return routes
+	return append(append(routes, a.paymentRoutes()...), a.healthRoutes()...)
 }
 
 // serve wraps a route in what all of them need: a bound on how many run at once, an

@@ -293,3 +293,18 @@ func TestReadiness(t *testing.T) {
 	}})
 	b.want(b.send(http.MethodGet, "/healthz", ""), 200)
 }
+
+// Payments alone answers for payments and dead letters, and knows no claims.
+func TestPaymentsAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(config *api.Config) {
+		config.Validator, config.Submitter, config.Claims, config.Limiter = nil, nil, nil, nil
+	})
+	b.want(b.send(http.MethodGet, "/v1/dead-letters", ""), 200)
+	b.want(b.send(http.MethodGet, "/readyz", ""), 200)
+	b.want(b.send(http.MethodPost, "/v1/claims", "["+line()+"]"), 404)
+	b.want(b.send(http.MethodGet, "/top-providers", ""), 404)
+	if spec := b.send(http.MethodGet, "/openapi.json", "").body; strings.Contains(spec, "claim-process") || !strings.Contains(spec, "dead-letters") {
+		t.Errorf("the specification is not that of payments alone: %.200s", spec)
+	}
+}

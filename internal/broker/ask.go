@@ -36,26 +36,35 @@ func (b *Broker) Ask(ctx context.Context, question event.Question) (event.Answer
 
 func (b *Broker) ask(ctx context.Context, question event.Question) (answer event.Answer, err error) {
 	text, err := json.Marshal(question)
-	if err == nil {
-		err = b.link.up()
-	}
 	if err != nil {
 		return event.Answer{}, err
 	}
-	message, err := b.conn.RequestWithContext(ctx, event.AskSubject, text)
-	switch {
-	case errors.Is(err, nats.ErrNoResponders):
-		return event.Answer{}, errNobody
-	case err != nil:
+	text, err = b.request(ctx, event.AskSubject, text)
+	if err != nil {
 		return event.Answer{}, err
 	}
-	if reason := message.Header.Get(errorHeader); reason != "" {
-		return event.Answer{}, errors.New(reason)
-	}
-	if err := json.Unmarshal(message.Data, &answer); err != nil {
+	if err := json.Unmarshal(text, &answer); err != nil {
 		return event.Answer{}, fmt.Errorf("read the answer: %w", err)
 	}
 	return answer, nil
+}
+
+// request sends a request to one payments instance, and gives its answer.
+func (b *Broker) request(ctx context.Context, subject string, text []byte) ([]byte, error) {
+	if err := b.link.up(); err != nil {
+		return nil, err
+	}
+	message, err := b.conn.RequestWithContext(ctx, subject, text)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, errNobody
+	case err != nil:
+		return nil, err
+	}
+	if reason := message.Header.Get(errorHeader); reason != "" {
+		return nil, errors.New(reason)
+	}
+	return message.Data, nil
 }
 
 // Answer serves questions with handle, one at a time, until ctx is done; then it
@@ -81,6 +90,32 @@ func answerTo(ctx context.Context, text []byte, handle func(context.Context, eve
 		return event.Answer{}, fmt.Errorf("read a question: %w", err)
 	}
 	return handle(ctx, question)
+}
+
+// Command sends a request to one payments instance, and gives its answer; it waits for
+// requestTimeout at most. Where no payments instance is connected it fails at once.
+func (b *Broker) Command(ctx context.Context, request []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	answer, err := b.request(ctx, event.DeskSubject, request)
+	if err != nil {
+		return nil, fmt.Errorf("send a command to payments: %w", err)
+	}
+	return answer, nil
+}
+
+// Commands has handle carry out commands, one at a time, until ctx is done; then it
+// gives nil. Of all instances that serve, one gets each command. An answer is sent even
+// beside an error, which is for the log.
+func (b *Broker) Commands(ctx context.Context, handle func(context.Context, []byte) ([]byte, error)) error {
+	return b.serve(ctx, event.DeskSubject, event.PaymentsQueue, func(ctx context.Context, message *nats.Msg) error {
+		answer, err := handle(ctx, message.Data)
+		reply := nats.NewMsg(message.Reply)
+		if reply.Data = answer; answer == nil {
+			reply.Header.Set(errorHeader, "payments can not read the command")
+		}
+		return errors.Join(err, b.conn.PublishMsg(reply))
+	})
 }
 
 // Hint sends standings that nobody asked for. Whether anybody gets them is not known.

@@ -10,6 +10,7 @@ const (
 	ConsumerName  = "payments"                     // durable, shared by all payments instances
 	HintSubject   = "claimrail.payments.hint.v1"   // plain: Answer, sent after a commit
 	AskSubject    = "claimrail.payments.ask.v1"    // plain request: Question; reply: Answer
+	DeskSubject   = "claimrail.payments.desk.v1"   // plain request: a command to payments; see package payment
 	ClaimsQueue   = "claim-process"                // queue group: one claim-process instance takes a hint
 	PaymentsQueue = "payments"                     // queue group: one payments instance answers
 	MessageID     = "Nats-Msg-Id"                  // header: Ref.MessageID
