@@ -1,0 +1,215 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/claimrail/claimrail/internal/claim"
+)
+
+var seedFlag = flag.Uint64("seed", 0, "seed of the tests that draw; 0: another one each time")
+
+// newRandom gives a source that can be had again from what it logs.
+func newRandom(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("go test -run '^%s$' -seed %d draws the same again", t.Name(), seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// clients is how many clients a load has. Each sends one claim at a time, or two at once.
+const clients = 16
+
+// Shares of the claims, in percent.
+const (
+	sentTwice = 2 // and at the same time
+	sentOther = 1 // then another claim under the same key, which must be refused
+)
+
+// load is clients that send claims without a pause until they are told to stop.
+type load struct {
+	*system
+	history *history
+
+	mu      sync.Mutex
+	url     string        // where the server is now
+	changed chan struct{} // closed at its next start
+
+	acknowledged, refused, unknown, resent, half atomic.Int64
+	inFlight                                     atomic.Int64
+	stopping                                     atomic.Bool
+	running                                      sync.WaitGroup
+}
+
+// newLoad starts clients. Each draws by itself, so that a seed means the same claims
+// whatever the order of the answers.
+func newLoad(s *system, random *rand.Rand) *load {
+	l := &load{system: s, history: newHistory(), url: s.server.url, changed: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	for number := range clients {
+		own := rand.New(rand.NewPCG(random.Uint64(), 0))
+		l.running.Go(func() {
+			for n := 0; !l.stopping.Load() && ctx.Err() == nil; n++ {
+				l.turn(ctx, own, fmt.Sprintf("%d-%d", number, n))
+			}
+		})
+	}
+	s.Cleanup(func() { // after a failure; else they have stopped
+		cancel()
+		l.running.Wait()
+	})
+	return l
+}
+
+// turn sends one claim until there is an answer, and sometimes more.
+func (l *load) turn(ctx context.Context, random *rand.Rand, number string) {
+	f := randomForm(random, number)
+	again := random.IntN(100)
+	var twin sync.WaitGroup
+	if again < sentTwice {
+		twin.Go(func() { l.send(ctx, f) })
+	}
+	answered := l.send(ctx, f)
+	twin.Wait()
+	if answered && again >= sentTwice && again < sentTwice+sentOther {
+		l.send(ctx, f.other())
+	}
+}
+
+// send sends a claim until its sender knows what became of it, at the next server if need
+// be. It gives up, and false, when ctx ends.
+func (l *load) send(ctx context.Context, f form) bool {
+	for {
+		url, changed := l.address()
+		switch l.try(url, f) {
+		case acknowledged, refused:
+			return true
+		}
+		select {
+		case <-changed:
+			l.resent.Add(1)
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// try sends a claim once.
+func (l *load) try(url string, f form) verdict {
+	l.history.attempt(f)
+	l.inFlight.Add(1)
+	a, err := l.post(url, f)
+	l.inFlight.Add(-1)
+	if errors.Is(err, errHalf) {
+		l.half.Add(1)
+	}
+	v, told, err := judge(f, a, err)
+	if err != nil {
+		l.Errorf("claim %s: %v", f.key.Value, err)
+	}
+	l.history.conclude(f, v, told)
+	switch v {
+	case acknowledged:
+		l.acknowledged.Add(1)
+	case refused:
+		l.refused.Add(1)
+	default:
+		l.unknown.Add(1)
+	}
+	return v
+}
+
+// judge says what an answer means to the client that sent the claim. An error is an
+// answer that the API never promised.
+func judge(f form, a answer, failure error) (verdict, receipt, error) {
+	var code struct { // in one of the API's two shapes
+		Code   string `json:"code"`
+		Detail struct {
+			Errors []struct {
+				Code string `json:"code"`
+			} `json:"errors"`
+		} `json:"detail"`
+	}
+	if failure != nil {
+		return unknown, receipt{}, nil
+	}
+	conflict := http.StatusConflict
+	if f.key.Kind == claim.IdempotencyKey {
+		conflict = http.StatusUnprocessableEntity
+	}
+	switch a.status {
+	case http.StatusOK, http.StatusCreated:
+		claimID, netFee, err := f.receipt(a)
+		if err != nil {
+			return unknown, receipt{}, fmt.Errorf("got %d: %s: %w", a.status, a.body, err)
+		}
+		return acknowledged, receipt{claimID, netFee}, nil
+	case conflict:
+		return refused, receipt{}, nil
+	case http.StatusServiceUnavailable:
+		a.decode(&code)
+		if len(code.Detail.Errors) == 1 {
+			code.Code = code.Detail.Errors[0].Code
+		}
+		if a.header.Get("Retry-After") == "" {
+			return unknown, receipt{}, fmt.Errorf("got 503 without Retry-After: %s", a.body)
+		}
+		if code.Code == "claims-unavailable" || code.Code == "busy" { // "nothing was stored"
+			return refused, receipt{}, nil
+		}
+		return unknown, receipt{}, nil
+	default:
+		return unknown, receipt{}, fmt.Errorf("got %d: %s", a.status, a.body)
+	}
+}
+
+func (l *load) address() (url string, changed <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.url, l.changed
+}
+
+// restart starts the next server and leads the clients there.
+func (l *load) restart() {
+	l.Helper()
+	l.start()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.url = l.server.url
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// flow waits until so many more claims are acknowledged.
+func (l *load) flow(more int64) {
+	l.Helper()
+	from := l.acknowledged.Load()
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	late := time.NewTimer(startTimeout)
+	defer late.Stop()
+	for l.acknowledged.Load() < from+more {
+		select {
+		case <-ticker.C:
+		case <-late.C:
+			l.Fatalf("%d of %d claims are acknowledged after %v", l.acknowledged.Load()-from, more, startTimeout)
+		}
+	}
+}
+
+// end lets the clients finish what they are at. The server must be running.
+func (l *load) end() {
+	l.stopping.Store(true)
+	l.running.Wait()
+}
