@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -192,15 +193,16 @@ type refusedError struct {
 }
 
 func (e *refusedError) Error() string {
-	text := fmt.Sprintf("%s (%s)", e.Detail, e.Code)
+	var text strings.Builder
+	text.WriteString(fmt.Sprintf("%s (%s)", e.Detail, e.Code))
 	for _, one := range e.Errors {
-		text += "\n  "
+		text.WriteString("\n  ")
 		if one.Field != "" {
-			text += one.Field + ": "
+			text.WriteString(one.Field + ": ")
 		}
-		text += one.Message
+		text.WriteString(one.Message)
 	}
-	return text
+	return text.String()
 }
 
 func (e *refusedError) Unwrap() error { return e.kind }

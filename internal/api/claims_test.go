@@ -103,16 +103,16 @@ func TestListClaims(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", query, ids, want)
 		}
 	}
-	var all string
+	var all strings.Builder
 	for cursor, pages := "", 0; pages < 9; pages++ {
 		ids, next := list("limit=2" + cursor)
-		all += ids
+		all.WriteString(ids)
 		if next == "" {
 			break
 		}
 		cursor = "&cursor=" + next
 	}
-	same(t, "pages", all, "C-4 C-3 C-2 C-1 C-0 ")
+	same(t, "pages", all.String(), "C-4 C-3 C-2 C-1 C-0 ")
 	for _, query := range []string{
 		"status=paid", "payment_state=x", "provider_npi=12", "limit=0", "limit=201", "cursor=-1", "cursor=x", "received_from=yesterday",
 		"npi=1497775530", "limit=1&limit=2",
@@ -219,12 +219,12 @@ func TestDeadLetters(t *testing.T) {
 	b.want(b.send(http.MethodPost, "/v1/dead-letters/x/redrive", `{"reason": "x"}`), 422)
 
 	list := func(query string) string {
-		var ids string
+		var ids strings.Builder
 		page := decode[api.DeadLetterPage](t, b.want(b.send(http.MethodGet, "/v1/dead-letters?"+query, ""), 200).body)
 		for _, letter := range page.DeadLetters {
-			ids += letter.MessageID + " "
+			ids.WriteString(letter.MessageID + " ")
 		}
-		return ids + page.NextCursor
+		return ids.String() + page.NextCursor
 	}
 	for query, want := range map[string]string{
 		"": "m3 m2 m1 ", "state=open": "m3 ", "reason=conflict": "m2 ", "limit=1": fmt.Sprint("m3 ", nameless),

@@ -20,7 +20,7 @@ func ParseNPI(text string) (NPI, error) {
 		return 0, ErrNPI
 	}
 	var n NPI
-	for i := 0; i < npiDigits; i++ {
+	for i := range npiDigits {
 		c := text[i]
 		if c < '0' || c > '9' {
 			return 0, ErrNPI
@@ -42,7 +42,7 @@ func (n NPI) CheckDigitOK() bool {
 	// The prefix 80840 adds 24 to the Luhn sum of any NPI.
 	sum := 24
 	rest := int64(n)
-	for i := 0; i < npiDigits; i++ {
+	for i := range npiDigits {
 		digit := int(rest % 10)
 		rest /= 10
 		if i%2 == 1 {

@@ -36,19 +36,20 @@ func expandCSV(text string) string {
 func describeFaults(faults []intake.Fault) string {
 	var text []string
 	for _, f := range faults {
-		place := fmt.Sprintf("row %d at %d", f.Row, f.Line)
+		var place strings.Builder
+		place.WriteString(fmt.Sprintf("row %d at %d", f.Row, f.Line))
 		for _, more := range []string{f.Field.String(), f.Code} {
 			if more != "" {
-				place += " " + more
+				place.WriteString(" " + more)
 			}
 		}
 		if f.Column != "" {
-			place += fmt.Sprintf(" (%s)", f.Column)
+			place.WriteString(fmt.Sprintf(" (%s)", f.Column))
 		}
 		if f.Severity == claim.Warning {
-			place += "?"
+			place.WriteString("?")
 		}
-		text = append(text, place)
+		text = append(text, place.String())
 	}
 	return strings.Join(text, "; ")
 }
@@ -435,15 +436,16 @@ func TestCSVErrorsHoldNoInput(t *testing.T) {
 	if !errors.As(err, &header) {
 		t.Fatalf("got %v, want a *HeaderError", err)
 	}
-	said := fmt.Sprintf("%v %+v", err, header.Faults)
+	var said strings.Builder
+	said.WriteString(fmt.Sprintf("%v %+v", err, header.Faults))
 	reader, parcels := all(t, strings.NewReader(csvHead+"\n3730189502,3/28/18 0:00,\x00\xff,\"3730189502\"3730189502\n"+strings.Repeat("3730189502,", 12)))
 	for _, parcel := range parcels {
 		_, violations := validate(parcel.Draft)
-		said += fmt.Sprintf("%+v", reader.Faults(parcel, violations))
+		said.WriteString(fmt.Sprintf("%+v", reader.Faults(parcel, violations)))
 	}
 	for _, secret := range []string{"3730189502", "3/28/18", "GRP-1000"} {
-		if strings.Contains(said, secret) {
-			t.Errorf("%s shows in: %s", secret, said)
+		if strings.Contains(said.String(), secret) {
+			t.Errorf("%s shows in: %s", secret, said.String())
 		}
 	}
 }

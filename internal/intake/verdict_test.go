@@ -57,7 +57,7 @@ func trials(t testing.TB, file string) []trial {
 	t.Helper()
 	var found []trial
 	seen := map[string]bool{}
-	for _, block := range strings.Split(strings.TrimSpace(string(read(t, filepath.Join("testdata", file)))), "\n\n") {
+	for block := range strings.SplitSeq(strings.TrimSpace(string(read(t, filepath.Join("testdata", file)))), "\n\n") {
 		name, rest, _ := strings.Cut(block, "\n")
 		quoted, want, _ := strings.Cut(rest, "\n")
 		input, err := strconv.Unquote(quoted)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -89,7 +90,7 @@ func movesKeepTheirGuards(t *testing.T, f *fixture) {
 				}
 				want := 0
 				for _, allowed := range test.states {
-					if allowed == state && (gen == 0 || test.gen == anyGen) {
+					if allowed == state && (gen == 0 || test.gen) {
 						want = 1
 					}
 				}
@@ -320,11 +321,11 @@ func dueOrder(t *testing.T, f *fixture) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := ""
+		var text strings.Builder
 		for _, row := range rows {
-			text += fmt.Sprint(int64(row.NetFee)) // the amounts are the minutes
+			text.WriteString(fmt.Sprint(int64(row.NetFee))) // the amounts are the minutes
 		}
-		return text
+		return text.String()
 	}
 	wantOrder := func(queue outbox.Queue, at time.Time, limit int, want string) {
 		t.Helper()
@@ -351,10 +352,7 @@ func dueOrder(t *testing.T, f *fixture) {
 // A reason that is too long is cut between two characters, and bytes that are no text do
 // no harm.
 func longReasons(t *testing.T, f *fixture) {
-	long := ""
-	for range outbox.MaxReasonBytes {
-		long += "é" // two bytes
-	}
+	long := strings.Repeat("é", outbox.MaxReasonBytes) // two bytes each
 	for i, test := range []struct{ reason, want string }{
 		{long, long[:outbox.MaxReasonBytes]},
 		{"x" + long, "x" + long[:outbox.MaxReasonBytes-2]},
