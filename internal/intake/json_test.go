@@ -302,6 +302,7 @@ func checkJSON(t *testing.T, body []byte, draft *claim.Draft, err error) {
 	}
 }
 
+// Whatever is sent as a list of lines is read, or refused with its place.
 func FuzzReadLines(f *testing.F) {
 	seedJSON(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -310,6 +311,7 @@ func FuzzReadLines(f *testing.F) {
 	})
 }
 
+// Whatever is sent as a claim is read, or refused with its place.
 func FuzzReadClaim(f *testing.F) {
 	seedJSON(f)
 	f.Fuzz(func(t *testing.T, body []byte) {

@@ -196,7 +196,7 @@ func callExamples() []example {
 				"a/a_test.go": `package a
 func TestOne(t *testing.T) { t.Parallel() }
 func TestTwo(t *testing.T) { t.Log(); t.Parallel() }
-func TestThree(t *testing.T) { t.Chdir("x") }; func TestSix(t *testing.T) { testing.AllocsPerRun(1, f) }
+func TestThree(t *testing.T) { t.Chdir("x") }; func TestSix(t *testing.T) { testing.AllocsPerRun(1, f) }; func TestSeven(t *testing.T) { runtime.ReadMemStats(&m) }
 func TestFour(t *testing.T) { t.Run("x", func(t *testing.T) { t.Parallel() }) }
 func TestFive(t *testing.T) {}
 func TestMain(m *testing.M) {}
