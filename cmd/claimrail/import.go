@@ -138,7 +138,7 @@ func (p *program) importFiles(ctx context.Context, names []string) (err error) {
 		errs = append(errs, writeJSON(p.stdout, report))
 	}
 	if p.server == "" {
-		p.tellWaiting(report.Files, c.DataDir)
+		p.tellWaiting(report.Files)
 	}
 	rejected := 0
 	for _, file := range report.Files {
@@ -152,13 +152,13 @@ func (p *program) importFiles(ctx context.Context, names []string) (err error) {
 }
 
 // tellWaiting says what becomes of claims that were stored while no server runs.
-func (p *program) tellWaiting(files []*fileReport, dir string) {
+func (p *program) tellWaiting(files []*fileReport) {
 	accepted := 0
 	for _, file := range files {
 		accepted += file.Accepted
 	}
 	if accepted > 0 {
-		fmt.Fprintf(p.stderr, "%d claims wait in %s: 'claimrail serve' delivers them to payments\n", accepted, dir)
+		fmt.Fprintf(p.stderr, "waiting for 'claimrail serve' to deliver them to payments: %d of the claims\n", accepted)
 	}
 }
 
