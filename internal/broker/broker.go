@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -63,7 +62,7 @@ type Broker struct {
 	config   Config
 	replicas int // that the stream should have
 	logger   *slog.Logger
-	server   *server.Server // nil if the server is somebody else's
+	host     *host // nil if the server is somebody else's
 	link     *link
 	conn     *nats.Conn
 	js       jetstream.JetStream
@@ -78,15 +77,15 @@ type Broker struct {
 // config.Dir and no open port, and connects to it. Close it.
 func OpenEmbedded(ctx context.Context, config Config, logger *slog.Logger) (*Broker, error) {
 	config = config.withDefaults()
-	embedded, err := startServer(config, logger)
+	embedded, err := newHost(config, logger)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded broker in %s: %w", config.Dir, err)
 	}
 	b, err := connect(config, 1, logger, nats.InProcessServer(embedded))
 	if err != nil {
-		return nil, errors.Join(err, stopServer(embedded))
+		return nil, errors.Join(err, embedded.close())
 	}
-	b.server = embedded
+	b.host = embedded
 	if err := b.ready(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("set up the broker: %w", err), b.Close())
 	}
@@ -121,7 +120,8 @@ func connect(config Config, replicas int, logger *slog.Logger, options ...nats.O
 	return b, nil
 }
 
-// Ping fails where messages can not be sent: no connection, or no stream.
+// Ping fails where messages can not be sent: no connection, no stream, or an embedded server
+// that can not keep them.
 func (b *Broker) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -129,6 +129,9 @@ func (b *Broker) Ping(ctx context.Context) error {
 		_, err := b.streamInfo(ctx)
 		return err
 	})
+	if err == nil && b.host != nil {
+		err = b.host.check()
+	}
 	if err != nil {
 		return fmt.Errorf("ping the broker: %w", err)
 	}
@@ -145,8 +148,8 @@ func (b *Broker) Close() error {
 		}
 	}
 	b.conn.Close()
-	if b.server != nil {
-		err = errors.Join(err, stopServer(b.server))
+	if b.host != nil {
+		err = errors.Join(err, b.host.close())
 	}
 	return err
 }

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 // Limits of the embedded server.
@@ -19,6 +23,123 @@ const (
 	// refuse a stream of an earlier run, with a larger bound, before it can be lowered.
 	storeBytes = 1 << 50
 )
+
+// probeBytes is what must fit on the disk before a server that could not write is started
+// anew.
+const probeBytes = 1 << 20
+
+// errDown: the embedded server was to be exchanged, and the next one did not start yet.
+var errDown = errors.New("the embedded server does not run")
+
+// host keeps the embedded server, and exchanges it where it can not be helped otherwise.
+// The connection finds the one that runs through it.
+type host struct {
+	config Config
+	logger *slog.Logger
+
+	mu     sync.Mutex
+	server *server.Server // nil: none runs
+	ailing bool           // it was ill at the last look
+}
+
+var _ nats.InProcessConnProvider = (*host)(nil)
+
+// newHost starts the first server.
+func newHost(config Config, logger *slog.Logger) (*host, error) {
+	first, err := startServer(config, logger)
+	if err != nil {
+		return nil, err
+	}
+	return &host{config: config, logger: logger, server: first}, nil
+}
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (h *host) InProcessConn() (net.Conn, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.server == nil {
+		return nil, errDown
+	}
+	return h.server.InProcessConn()
+}
+
+// check fails where the server does not run, or can not keep messages though it answers.
+func (h *host) check() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.checkLocked()
+}
+
+func (h *host) checkLocked() error {
+	if h.server == nil {
+		return errDown
+	}
+	for _, fault := range h.server.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		return errors.New(fault.Error)
+	}
+	return nil
+}
+
+// mend exchanges a server that was ill at two looks in a row. A server that could not write
+// to a file once, for the disk was full, never writes to it again, and says so to nobody
+// who sends; the next one reads the files as after a crash. While the disk takes nothing,
+// it is left as it is.
+//
+// Only one goroutine may call it.
+func (h *host) mend() error {
+	h.mu.Lock()
+	ill, before, old := h.checkLocked(), h.ailing, h.server
+	h.ailing = ill != nil
+	h.mu.Unlock()
+	if ill == nil || !before {
+		return nil
+	}
+	if err := probe(h.config.Dir); err != nil {
+		return fmt.Errorf("embedded broker is ill (%w), and can not be started anew: %w", ill, err)
+	}
+	h.logger.Warn("the embedded broker can not go on, starting it anew", "error", ill)
+	if old != nil {
+		if err := stopServer(old); err != nil {
+			return err // two servers must not write to the same files
+		}
+		h.replace(nil)
+	}
+	next, err := startServer(h.config, h.logger)
+	if err != nil {
+		return fmt.Errorf("start embedded broker in %s: %w", h.config.Dir, err)
+	}
+	h.replace(next)
+	return nil
+}
+
+func (h *host) replace(next *server.Server) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.server, h.ailing = next, next == nil
+}
+
+// close stops the server, if one runs.
+func (h *host) close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.server == nil {
+		return nil
+	}
+	return stopServer(h.server)
+}
+
+// probe fails where a file of probeBytes can not be written to the folder.
+func probe(folder string) error {
+	file, err := os.CreateTemp(folder, "probe-")
+	if err != nil {
+		return fmt.Errorf("write a probe: %w", err)
+	}
+	_, err = file.Write(make([]byte, probeBytes))
+	if err = errors.Join(err, file.Close(), os.Remove(file.Name())); err != nil {
+		return fmt.Errorf("write a probe: %w", err)
+	}
+	return nil
+}
 
 // startServer gives a running server that nobody outside this process can reach.
 // It is left to sync its files when it likes (every two minutes): the line is built

@@ -11,7 +11,17 @@ import (
 func (b *Broker) JetStream() jetstream.JetStream { return b.js }
 
 // Server is the embedded server; nil if there is none.
-func (b *Broker) Server() *server.Server { return b.server }
+func (b *Broker) Server() *server.Server {
+	if b.host == nil {
+		return nil
+	}
+	b.host.mu.Lock()
+	defer b.host.mu.Unlock()
+	return b.host.server
+}
+
+// Mend looks once whether the embedded server can go on.
+func (b *Broker) Mend() error { return b.host.mend() }
 
 // Subscriptions counts those of the connection, and has the broker know them all.
 func (b *Broker) Subscriptions() (int, error) { return b.conn.NumSubscriptions(), b.conn.Flush() }

@@ -237,8 +237,8 @@ func (b *Broker) state(ctx context.Context) (info *jetstream.StreamInfo, floor, 
 	return info, floor, info.State.LastSeq, nil
 }
 
-// Run keeps room in the stream until ctx is done. No error ends it, so it always
-// gives nil.
+// Run keeps room in the stream, and the embedded server able to go on, until ctx is done.
+// No error ends it, so it always gives nil.
 func (b *Broker) Run(ctx context.Context) error {
 	ticker := time.NewTicker(trimEvery)
 	defer ticker.Stop()
@@ -249,12 +249,22 @@ func (b *Broker) Run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		err := b.Trim(ctx)
+		err := b.keep(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
-			b.logger.WarnContext(ctx, "the stream can not be trimmed, trying again until it works", "error", err)
+			b.logger.WarnContext(ctx, "the stream can not be kept in order, trying again until it works", "error", err)
 		}
 		failing = err != nil
 	}
+}
+
+// keep is one turn of Run.
+func (b *Broker) keep(ctx context.Context) error {
+	if b.host != nil {
+		if err := b.host.mend(); err != nil {
+			return err
+		}
+	}
+	return b.Trim(ctx)
 }
 
 // Trim removes what the consumer has answered, if the stream is more than half

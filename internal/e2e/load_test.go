@@ -46,10 +46,11 @@ type load struct {
 	url     string        // where the server is now
 	changed chan struct{} // closed at its next start
 
-	acknowledged, refused, unknown, resent, half atomic.Int64
-	inFlight                                     atomic.Int64
-	stopping                                     atomic.Bool
-	running                                      sync.WaitGroup
+	acknowledged, refused, unknown atomic.Int64 // requests, by their verdict
+	denied                         atomic.Int64 // requests answered with 503, whatever their verdict
+	half, resent, inFlight         atomic.Int64
+	stopping                       atomic.Bool
+	running                        sync.WaitGroup
 }
 
 // newLoad starts clients. Each draws by itself, so that a seed means the same claims
@@ -87,26 +88,31 @@ func (l *load) turn(ctx context.Context, random *rand.Rand, number string) {
 	}
 }
 
-// send sends a claim until its sender knows what became of it, at the next server if need
-// be. It gives up, and false, when ctx ends.
+// send sends a claim until its sender knows what became of it: at the next server if this
+// one is gone, and later if it is told to come again. It gives up, and false, when ctx ends.
 func (l *load) send(ctx context.Context, f form) bool {
 	for {
 		url, changed := l.address()
-		switch l.try(url, f) {
-		case acknowledged, refused:
+		v, status := l.try(url, f)
+		var again <-chan time.Time
+		switch {
+		case status == http.StatusServiceUnavailable:
+			again, changed = time.After(time.Second), nil // as Retry-After says
+		case v != unknown:
 			return true
 		}
 		select {
+		case <-again:
 		case <-changed:
-			l.resent.Add(1)
 		case <-ctx.Done():
 			return false
 		}
+		l.resent.Add(1)
 	}
 }
 
-// try sends a claim once.
-func (l *load) try(url string, f form) verdict {
+// try sends a claim once. status is 0 where there was no answer.
+func (l *load) try(url string, f form) (v verdict, status int) {
 	l.history.attempt(f)
 	l.inFlight.Add(1)
 	a, err := l.post(url, f)
@@ -119,15 +125,17 @@ func (l *load) try(url string, f form) verdict {
 		l.Errorf("claim %s: %v", f.key.Value, err)
 	}
 	l.history.conclude(f, v, told)
-	switch v {
-	case acknowledged:
+	switch {
+	case a.status == http.StatusServiceUnavailable:
+		l.denied.Add(1)
+	case v == acknowledged:
 		l.acknowledged.Add(1)
-	case refused:
+	case v == refused:
 		l.refused.Add(1)
 	default:
 		l.unknown.Add(1)
 	}
-	return v
+	return v, a.status
 }
 
 // judge says what an answer means to the client that sent the claim. An error is an
@@ -162,8 +170,8 @@ func judge(f form, a answer, failure error) (verdict, receipt, error) {
 		if len(code.Detail.Errors) == 1 {
 			code.Code = code.Detail.Errors[0].Code
 		}
-		if a.header.Get("Retry-After") == "" {
-			return unknown, receipt{}, fmt.Errorf("got 503 without Retry-After: %s", a.body)
+		if a.header.Get("Retry-After") != "1" {
+			return unknown, receipt{}, fmt.Errorf("got 503 without Retry-After: 1: %s", a.body)
 		}
 		if code.Code == "claims-unavailable" || code.Code == "busy" { // "nothing was stored"
 			return refused, receipt{}, nil

@@ -1,0 +1,129 @@
+package e2e_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// filler is the file that takes what room there is.
+const filler = "filler"
+
+// newSmallDisk mounts a file system of so many bytes ("64m") at a folder of the data
+// directory, or at the whole. Where nobody may mount, the test is skipped.
+func (s *system) newSmallDisk(folder, size string) (path string) {
+	s.Helper()
+	path = filepath.Join(s.dir, folder)
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		s.Fatal(err)
+	}
+	err := syscall.Mount("tmpfs", path, "tmpfs", 0, "size="+size)
+	if errors.Is(err, syscall.EPERM) {
+		s.Skip("a disk can not be filled here: mounting one is not permitted")
+	}
+	if err != nil {
+		s.Fatalf("mount a file system of %s: %v", size, err)
+	}
+	s.Cleanup(func() {
+		if err := syscall.Unmount(path, syscall.MNT_DETACH); err != nil {
+			s.Errorf("unmount %s: %v", path, err)
+		}
+	})
+	return path
+}
+
+// fill leaves no room at all on the disk.
+func (s *system) fill(disk string) {
+	s.Helper()
+	file, err := os.Create(filepath.Join(disk, filler))
+	if err != nil {
+		s.Fatal(err)
+	}
+	if _, err := io.Copy(file, zeros{}); !errors.Is(err, syscall.ENOSPC) {
+		s.Errorf("fill the disk: got %v, want %v", err, syscall.ENOSPC)
+	}
+	if err := file.Close(); err != nil && !errors.Is(err, syscall.ENOSPC) {
+		s.Error(err)
+	}
+}
+
+// free undoes fill.
+func (s *system) free(disk string) {
+	s.Helper()
+	if err := os.Remove(filepath.Join(disk, filler)); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// zeros reads as zeros, without an end.
+type zeros struct{}
+
+// Read implements io.Reader.
+func (zeros) Read(into []byte) (int, error) {
+	clear(into)
+	return len(into), nil
+}
+
+// On a full disk requests get 503 and a time to come again, nothing acknowledged is lost,
+// and when there is room again the same process goes on by itself.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	random := newRandom(t)
+	s := newSystem(t)
+	disk := s.newSmallDisk(".", "96m")
+	s.start()
+	process := s.server
+	l := newLoad(s, random)
+	l.flow(100 + random.Int64N(maxFlow))
+	s.fill(disk)
+	s.until("every client is told to come again", startTimeout, func() bool { return l.denied.Load() >= clients })
+	s.free(disk)
+	l.flow(200)
+	l.end()
+	s.settled()
+	if s.server != process {
+		t.Error("the server is another")
+	}
+	report := s.finish(l.history)
+	claims, acknowledged, sent := l.history.figures()
+	if claims != acknowledged || report.Settled != claims {
+		t.Errorf("got %d claims sent, %d acknowledged, %d settled, want all of them", claims, acknowledged, report.Settled)
+	}
+	t.Logf("%d claims in %d requests: %d acknowledged, %d answered with 503", claims, sent, l.acknowledged.Load(), l.denied.Load())
+}
+
+// A broker that can not write its files any more costs no claim: they go in and are marked
+// "failed to notify payments", the server says that it is not ready, and when there is room
+// again it sends them, each is paid once, and nobody has to start it again.
+func TestBrokerDiskFull(t *testing.T) {
+	t.Parallel()
+	random := newRandom(t)
+	s := newSystem(t)
+	disk := s.newSmallDisk(natsFolder, "16m")
+	s.start()
+	h := newHistory()
+	s.acceptMany(h, random, "before", 20)
+	s.settled()
+	s.fill(disk)
+	ids := s.acceptMany(h, random, "while it is full", 100)
+	s.until("claims are marked as failed, and the server as not ready", startTimeout, func() bool {
+		ready := s.get("/readyz")
+		return len(s.list("payment_state=failed_to_notify_payments")) > 0 && ready.status == http.StatusServiceUnavailable &&
+			strings.Contains(string(ready.body), `"broker":"unavailable"`)
+	})
+	for _, c := range s.list("payment_state=failed_to_notify_payments") {
+		if c = s.show(c.ClaimID); c.Status != "in_flight" || c.Payment.Attempts < 1 || c.Payment.Error == "" || c.Payment.Next.IsZero() {
+			t.Errorf("got %+v, want attempts, an error and the next attempt", c)
+		}
+	}
+	ids = append(ids, s.acceptMany(h, random, "later", 20)...)
+	s.free(disk)
+	if report := s.finish(h); report.Settled != 20+len(ids) {
+		t.Errorf("got %d claims settled, want %d", report.Settled, 20+len(ids))
+	}
+}
