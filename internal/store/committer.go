@@ -274,7 +274,8 @@ func isKind(err error) bool {
 
 // acceptSurely accepts, and where the outcome is in doubt accepts the same again, at
 // the same time: that waits for a commit still in flight, where looking would miss it.
-// Doubt that lasts is ErrUnavailable.
+// Doubt that lasts is ErrUnavailable and ErrUnknownOutcome, whatever the last try gave: the
+// first may have been stored.
 func (c *Committer) acceptSurely(ctx context.Context, batch []Submission) ([]Outcome, error) {
 	now := c.now()
 	outcomes, err := c.accept(ctx, batch, now)
@@ -291,7 +292,7 @@ func (c *Committer) acceptSurely(ctx context.Context, batch []Submission) ([]Out
 		case <-pause.C:
 		case <-doubting.Done():
 			pause.Stop()
-			return nil, fmt.Errorf("outcome in doubt for %v: %w: %w", doubtTimeout, ErrUnavailable, err)
+			return nil, fmt.Errorf("outcome in doubt for %v: %w, %w: %w", doubtTimeout, ErrUnavailable, ErrUnknownOutcome, err)
 		}
 		// While the database is away, the first try is as much in doubt as before.
 		if outcomes, err = c.accept(doubting, batch, now); !isKind(err) {

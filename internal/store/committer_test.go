@@ -127,30 +127,45 @@ func start(t *testing.T) *bench {
 	return b
 }
 
-// result is what one Submit gave; read it when all that a test waits for is done.
+// result is what one Submit gave.
 type result struct {
 	outcome store.Outcome
 	err     error
 	done    bool
 }
 
+// pending is a Submit under way.
+type pending struct {
+	mutex sync.Mutex
+	told  result
+}
+
+// now gives what it was told so far.
+func (w *pending) now() result {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return w.told
+}
+
 // submit hands a claim in, in a goroutine of its own, until it waits.
-func (b *bench) submit(ctx context.Context, c *claim.Claim) *result {
-	r := &result{}
+func (b *bench) submit(ctx context.Context, c *claim.Claim) *pending {
+	r := &pending{}
 	go func() {
-		r.outcome, r.err = b.committer.Submit(ctx, store.Submission{Claim: c})
-		r.done = true
-		if r.err != nil && strings.Contains(r.err.Error(), subscriber) {
-			b.Errorf("the error holds PHI: %v", r.err)
+		outcome, err := b.committer.Submit(ctx, store.Submission{Claim: c})
+		if err != nil && strings.Contains(err.Error(), subscriber) {
+			b.Errorf("the error holds PHI: %v", err)
 		}
+		r.mutex.Lock()
+		defer r.mutex.Unlock()
+		r.told = result{outcome, err, true}
 	}()
 	synctest.Wait()
 	return r
 }
 
 // submitAll hands in so many claims.
-func (b *bench) submitAll(claims []*claim.Claim) []*result {
-	results := make([]*result, len(claims))
+func (b *bench) submitAll(claims []*claim.Claim) []*pending {
+	results := make([]*pending, len(claims))
 	for i, c := range claims {
 		results[i] = b.submit(b.Context(), c)
 	}
@@ -177,9 +192,10 @@ func (b *bench) same(what string, got, want any) {
 }
 
 // accepted demands that all were accepted, and are new.
-func (b *bench) accepted(results ...*result) {
+func (b *bench) accepted(submitted ...*pending) {
 	b.Helper()
-	for i, r := range results {
+	for i, w := range submitted {
+		r := w.now()
 		if !r.done || r.err != nil || r.outcome.FirstLineID == 0 || r.outcome.Existing {
 			b.Errorf("submission %d: got %+v, want it accepted", i, r)
 		}
@@ -187,8 +203,9 @@ func (b *bench) accepted(results ...*result) {
 }
 
 // refused demands an error of the kind; nil stands for an error of none.
-func (b *bench) refused(r *result, kind error) {
+func (b *bench) refused(w *pending, kind error) {
 	b.Helper()
+	r := w.now()
 	unavailable, unknown := errors.Is(r.err, store.ErrUnavailable), errors.Is(r.err, store.ErrUnknownOutcome)
 	switch {
 	case !r.done || r.err == nil:
@@ -237,8 +254,8 @@ func TestCommitterBatchesGrowUnderLoad(t *testing.T) {
 		b.engine.gate = make(chan struct{})
 		results := b.submitAll(newClaims(41, 1))
 		for _, r := range results {
-			if r.done {
-				b.Fatalf("submission: got %+v before the commit", r)
+			if r.now().done {
+				b.Fatalf("submission: got %+v before the commit", r.now())
 			}
 		}
 		b.same("sizes", b.sizes(), []int{1})
@@ -246,8 +263,8 @@ func TestCommitterBatchesGrowUnderLoad(t *testing.T) {
 		synctest.Wait()
 		b.accepted(results[0])
 		b.same("sizes", b.sizes(), []int{1, 40})
-		if results[1].done {
-			b.Errorf("submission: got %+v before the commit", results[1])
+		if results[1].now().done {
+			b.Errorf("submission: got %+v before the commit", results[1].now())
 		}
 		b.engine.gate <- struct{}{}
 		synctest.Wait()
@@ -324,8 +341,8 @@ func TestCommitterBadClaim(t *testing.T) {
 		close(b.engine.gate)
 		synctest.Wait()
 		b.refused(results[3], nil)
-		if !strings.Contains(results[3].err.Error(), bad.String()) {
-			b.Errorf("error: got %v, want the claim named", results[3].err)
+		if !strings.Contains(results[3].now().err.Error(), bad.String()) {
+			b.Errorf("error: got %v, want the claim named", results[3].now().err)
 		}
 		b.accepted(slices.Delete(results, 3, 4)...)
 		b.same("sizes", b.sizes(), []int{1, 5, 1, 1, 1, 1, 1})

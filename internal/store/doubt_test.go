@@ -42,13 +42,13 @@ func TestCommitterUnknownOutcome(t *testing.T) {
 				}
 				c := newClaim(1)
 				r := b.submit(b.Context(), c)
-				if r.done {
-					b.Errorf("submission: got %+v while in doubt", r)
+				if r.now().done {
+					b.Errorf("submission: got %+v while in doubt", r.now())
 				}
 				<-time.After(time.Second)
 				synctest.Wait()
 				b.accepted(r)
-				b.same("received at", r.outcome.ReceivedAt, begin)
+				b.same("received at", r.now().outcome.ReceivedAt, begin)
 				if len(b.engine.calls) != 3 {
 					b.Fatalf("calls: got %d, want 3", len(b.engine.calls))
 				}
@@ -72,8 +72,9 @@ func TestCommitterExisting(t *testing.T) {
 		b.accepted(first)
 		<-time.After(time.Hour)
 		second := b.submit(b.Context(), c)
-		first.outcome.Existing = true
-		b.same("outcome", second.outcome, first.outcome)
+		want := first.now().outcome
+		want.Existing = true
+		b.same("outcome", second.now().outcome, want)
 	})
 }
 
@@ -184,9 +185,9 @@ func TestCommitterCallerGoesAway(t *testing.T) {
 		synctest.Wait()
 		b.refused(taken, store.ErrUnknownOutcome)
 		b.refused(withdrawn, store.ErrUnavailable)
-		for _, r := range []*result{taken, withdrawn} {
-			if !errors.Is(r.err, context.Canceled) {
-				b.Errorf("error: got %v, want the context's in it", r.err)
+		for _, r := range []*pending{taken, withdrawn} {
+			if !errors.Is(r.now().err, context.Canceled) {
+				b.Errorf("error: got %v, want the context's in it", r.now().err)
 			}
 		}
 		close(b.engine.gate)
@@ -348,7 +349,7 @@ func TestCommitterDrainIsBounded(t *testing.T) {
 			b.refused(r, store.ErrUnavailable)
 		}
 		for i, r := range results {
-			if !r.done {
+			if !r.now().done {
 				b.Errorf("submission %d: got no answer", i)
 			}
 		}
