@@ -3,10 +3,11 @@ package e2e_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,16 +16,17 @@ import (
 	"github.com/claimrail/claimrail/internal/claim"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "seed of the tests that draw; 0: another one each time")
+// seedVariable sets the seed of the tests that draw; without it each run has another.
+const seedVariable = "E2E_SEED"
 
 // newRandom gives a source that can be had again from what it logs.
 func newRandom(t *testing.T) *rand.Rand {
 	t.Helper()
-	seed := *seedFlag
-	if seed == 0 {
+	seed, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64)
+	if err != nil {
 		seed = rand.Uint64()
 	}
-	t.Logf("go test -run '^%s$' -seed %d draws the same again", t.Name(), seed)
+	t.Logf("%s=%d go test -run '^%s$' draws the same again", seedVariable, seed, t.Name())
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
