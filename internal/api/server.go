@@ -26,7 +26,12 @@ const (
 // Serve answers requests on the listener until ctx ends. Then it takes no more, waits
 // shutdownTimeout at most for those under way, and returns nil, or what went wrong.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, logger *slog.Logger) error {
-	server := &http.Server{
+	return serve(ctx, listener, maxConnections, newServer(handler, logger))
+}
+
+// newServer gives the server with its limits.
+func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
@@ -34,8 +39,12 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
+}
+
+// serve is Serve with most connections at once; more wait.
+func serve(ctx context.Context, listener net.Listener, most int, server *http.Server) error {
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
+	go func() { served <- server.Serve(netutil.LimitListener(listener, most)) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve HTTP on %s: %w", listener.Addr(), err)
