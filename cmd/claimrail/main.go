@@ -144,6 +144,7 @@ bad configuration.`,
 	root.AddCommand(
 		newServeCommand(p),
 		newMigrateCommand(p),
+		newHealthyCommand(p),
 		newImportCommand(p),
 		newTopCommand(p),
 		newClaimsCommand(p),
