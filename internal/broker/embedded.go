@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/claimrail/claimrail/internal/event"
 )
 
 // Limits of the embedded server.
@@ -75,7 +77,10 @@ func (h *host) checkLocked() error {
 		return errDown
 	}
 	for _, fault := range h.server.Healthz(&server.HealthzOptions{Details: true}).Errors {
-		return errors.New(fault.Error)
+		// The folder of a deleted stream stays for a moment, under another name.
+		if fault.Stream == "" || fault.Stream == event.StreamName {
+			return errors.New(fault.Error)
+		}
 	}
 	return nil
 }
