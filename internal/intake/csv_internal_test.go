@@ -1,11 +1,13 @@
 package intake
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -91,6 +93,53 @@ func TestCells(t *testing.T) {
 	} {
 		if diff := cmp.Diff(want, table(t, strings.NewReader(input))); diff != "" {
 			t.Errorf("%q: want -, got +:\n%s", input, diff)
+		}
+	}
+}
+
+// However long a file is, what the reader keeps of it stays within the limits: by
+// rows where rows are short, by bytes where they are long, and by claims closed.
+func TestCSVKeepsWithinItsLimits(t *testing.T) {
+	t.Parallel()
+	const header = "claim number,service date,submitted procedure,plan group,subscriber,provider npi," +
+		"provider fees,allowed fees,member coinsurance,member copay,note\n"
+	for _, test := range []struct{ rows, noteBytes int }{{3*rememberedClaims + 5, 1}, {6 * WindowBytes / 50_000, 50_000}} {
+		reader, writer := io.Pipe()
+		go func() {
+			_, err := io.WriteString(writer, header)
+			tail := ",,,,,,,,,," + strings.Repeat("x", test.noteBytes) + "\n"
+			for i := 0; i < test.rows && err == nil; i++ {
+				_, err = io.WriteString(writer, strconv.Itoa(i)+tail)
+			}
+			_ = writer.CloseWithError(err)
+		}()
+		file, err := NewCSV(bufio.NewReaderSize(reader, 1<<16), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		given, most := 0, 0
+		for {
+			parcel, err := file.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			given += len(parcel.Rows)
+			open := &file.open
+			most = max(most, len(open.queue))
+			if len(open.claims) != len(open.queue) || len(open.queue) >= WindowRows || open.bytes > WindowBytes ||
+				len(open.closed.recent)+len(open.closed.older) > 2*rememberedClaims {
+				t.Fatalf("row %d: %d claims, %d in the queue, %d bytes, %d closed", file.lastRow, len(open.claims), len(open.queue),
+					open.bytes, len(open.closed.recent)+len(open.closed.older))
+			}
+		}
+		if given != test.rows || most < 100 {
+			t.Errorf("notes of %d bytes: got %d rows, %d waiting at most, want %d rows", test.noteBytes, given, most, test.rows)
+		}
+		if len(file.open.claims) != 0 || file.open.bytes != 0 {
+			t.Errorf("at the end: %d claims, %d bytes are still open", len(file.open.claims), file.open.bytes)
 		}
 	}
 }

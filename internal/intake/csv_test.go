@@ -357,6 +357,30 @@ func TestTooManyRows(t *testing.T) {
 	}
 }
 
+// A claim whose rows are too long together is refused in parts, the first for its
+// length, and is never accepted short of a row; memory is what two parts take.
+func TestClaimTooLong(t *testing.T) {
+	t.Parallel()
+	const noteBytes = 60_000
+	for prefix, head := range map[string]string{"": csvHead, "C-1,": "claim #," + csvHead} {
+		row := prefix + csvRow + "," + strings.Repeat("x", noteBytes) + "\n"
+		const count = intake.WindowBytes/noteBytes + 10
+		_, parcels := all(t, io.MultiReader(strings.NewReader(head+",note\n"), &repeated{count: count, row: func(int) string { return row }}))
+		var rows int
+		var codes []string
+		for _, parcel := range parcels {
+			rows += len(parcel.Rows)
+			for _, v := range parcel.Refused {
+				codes = append(codes, v.Code)
+			}
+		}
+		want := []string{intake.CodeClaimTooLong, claim.CodeTooManyLines}
+		if rows != count || len(parcels) != 2 || !cmp.Equal(codes, want) {
+			t.Errorf("%q: got %d rows in %d parts, refused %v, want %d in 2, %v", prefix, rows, len(parcels), codes, count, want)
+		}
+	}
+}
+
 // A row over the limit comes in pieces that together are its bytes, each refused; the
 // row behind it is read as if nothing had been.
 func TestRowTooLong(t *testing.T) {

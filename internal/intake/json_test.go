@@ -303,6 +303,7 @@ func checkJSON(t *testing.T, body []byte, draft *claim.Draft, err error) {
 }
 
 // Whatever is sent as a list of lines is read, or refused with its place.
+// No body makes the reader of lists panic, or say of JSON that it is none.
 func FuzzReadLines(f *testing.F) {
 	seedJSON(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -312,6 +313,7 @@ func FuzzReadLines(f *testing.F) {
 }
 
 // Whatever is sent as a claim is read, or refused with its place.
+// The same for the reader of envelopes.
 func FuzzReadClaim(f *testing.F) {
 	seedJSON(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
