@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -73,8 +74,7 @@ func (b *Broker) ensureStream(ctx context.Context) (made bool, err error) {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		wanted := b.streamConfig(jetstream.StreamConfig{Replicas: 1})
 		return true, b.replicate(wanted, 1, func(config jetstream.StreamConfig) error {
-			_, err := b.js.CreateStream(ctx, config)
-			return err
+			return b.create(ctx, config)
 		})
 	case err != nil:
 		return false, err
@@ -87,6 +87,29 @@ func (b *Broker) ensureStream(ctx context.Context) (made bool, err error) {
 		_, err := b.js.UpdateStream(ctx, config)
 		return err
 	})
+}
+
+// Tries to make a stream while the folder of the one before is still being removed.
+const (
+	createTries = 20
+	createPause = 50 * time.Millisecond
+)
+
+// create makes the stream. The broker answers that one is deleted before its folder is
+// gone, and can not make another until then.
+func (b *Broker) create(ctx context.Context, config jetstream.StreamConfig) error {
+	for tries := 1; ; tries++ {
+		_, err := b.js.CreateStream(ctx, config)
+		var refused *jetstream.APIError
+		if err == nil || tries == createTries || !errors.As(err, &refused) || !strings.Contains(refused.Description, "creating store for stream") {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(createPause):
+		}
+	}
 }
 
 // replicate puts the configuration in place, with fewer replicas if the broker does
