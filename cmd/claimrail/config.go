@@ -221,9 +221,15 @@ func (c *config) check(problem func(variable string, err error)) {
 	if err := checkNATSURL(c.NATSURL); err != nil {
 		problem("CLAIMRAIL_NATS_URL", err)
 	}
-	if c.NATSURL == "" && (c.Role == roleClaimProcess || c.Role == rolePayments) {
-		problem("CLAIMRAIL_ROLE", fmt.Errorf("%s alone needs CLAIMRAIL_NATS_URL: the embedded broker is in one process only", c.Role))
+}
+
+// checkRole judges what only serve asks of the role.
+func (c *config) checkRole() error {
+	if c.NATSURL != "" || c.Role == roleAll {
+		return nil
 	}
+	return misuse(fmt.Errorf("bad configuration: CLAIMRAIL_ROLE: %s alone needs CLAIMRAIL_NATS_URL: the embedded broker is in one process only", c.Role),
+		"'claimrail serve --help' explains every setting")
 }
 
 // checkListen judges an address to listen on.

@@ -31,6 +31,9 @@ ends within 20 seconds. After a crash, start it again: nothing acknowledged is l
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := p.loadConfig()
+			if err == nil {
+				err = c.checkRole()
+			}
 			if err != nil {
 				return err
 			}
