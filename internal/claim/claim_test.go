@@ -352,6 +352,53 @@ func TestKeyOrder(t *testing.T) {
 	}
 }
 
+// A key that the reader gives goes before all others, and an id that is given back is the id
+// again; what no reader could have been given is refused.
+func TestGivenKey(t *testing.T) {
+	t.Parallel()
+	const id = "01970f3e-8b1e-7c3a-9d55-0123456789ab"
+	for name, test := range map[string]struct {
+		given claim.Key
+		want  claim.Key // no kind: refused
+	}{
+		"x12":              {claim.Key{Kind: claim.X12Key, Value: "S*1*1*0001*C-1"}, claim.Key{Submitter: "default", Kind: claim.X12Key, Value: "S*1*1*0001*C-1"}},
+		"id":               {claim.Key{Kind: claim.IDKey, Value: id}, claim.Key{Submitter: "default", Kind: claim.IDKey, Value: id}},
+		"id of version 8":  {claim.Key{Kind: claim.IDKey, Value: "01970f3e-8b1e-8c3a-9d55-0123456789ab"}, claim.Key{}},
+		"id in upper case": {claim.Key{Kind: claim.IDKey, Value: strings.ToUpper(id)}, claim.Key{}},
+		"unknown kind":     {claim.Key{Kind: "other", Value: "1"}, claim.Key{}},
+		"no value":         {claim.Key{Kind: claim.X12Key}, claim.Key{}},
+		"control":          {claim.Key{Kind: claim.X12Key, Value: "a\x00b"}, claim.Key{}},
+		"too long":         {claim.Key{Kind: claim.X12Key, Value: strings.Repeat("a", 321)}, claim.Key{}},
+	} {
+		d := draft()
+		d.ExternalID, d.Given = text("C-1"), test.given
+		got, violations := validator(claim.DefaultRules()).Validate(d)
+		switch {
+		case got == nil && (test.want.Kind != claim.NoKey || violations[0].Code != claim.CodeClaimKey):
+			t.Errorf("%s: got %v", name, violations)
+		case got != nil && (got.Key != test.want || got.ExternalID != "C-1"):
+			t.Errorf("%s: got key %v of claim %q, want %v", name, got.Key, got.ExternalID, test.want)
+		case got != nil && (got.ID.String() == id) != (test.given.Kind == claim.IDKey):
+			t.Errorf("%s: got id %s", name, got.ID)
+		}
+	}
+}
+
+// What the reader warns of is stored with the claim, beside what Validate finds.
+func TestReaderWarnings(t *testing.T) {
+	t.Parallel()
+	d := draft(set(claim.QuadrantField, text("Upper")))
+	d.Warnings = []claim.Violation{{Line: 0, Field: claim.AllowedFeesField, Code: "assumed", Severity: claim.Warning, Message: "as billed"}}
+	got, _ := validator(claim.DefaultRules()).Validate(d)
+	codes := []string{}
+	for _, w := range got.Warnings {
+		codes = append(codes, w.Code)
+	}
+	if diff := cmp.Diff([]string{"assumed", claim.RuleQuadrantCode}, codes); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
+
 // The fingerprint is of what the claim says, not of how it was written: other
 // spellings give the same, another value in any field gives another.
 func TestFingerprint(t *testing.T) {

@@ -90,7 +90,13 @@ type Draft struct {
 	ExternalID     Raw    // the sender's claim number
 	IdempotencyKey string
 	Source         Source // the file that it came from, if any
-	Lines          []RawLine
+	// Given is a key that the reader made of more than the fields above; its Submitter does not
+	// count. Without a Kind there is none.
+	Given Key
+	Lines []RawLine
+	// Warnings is what the reader wants to be stored with the claim beside what Validate
+	// finds: what the format left open, and how it was read. Severity Warning only.
+	Warnings []Violation
 }
 
 // Source is the place of a claim in a file: the file's SHA-256 in hex and the

@@ -15,14 +15,31 @@ const DefaultSubmitter = "default"
 // KeyKind tells what the sender's key of a claim was.
 type KeyKind string
 
-// Kinds of key, in the order in which they are looked for: the first that a
-// claim has is its key.
+// Kinds of key. A key that the reader gives goes before all others; then, in this order,
+// the first that a claim has is its key.
 const (
 	NoKey          KeyKind = ""            // none: the id is random, and a repeat is another claim
 	ExternalKey    KeyKind = "external"    // external claim id or claim number
 	IdempotencyKey KeyKind = "idempotency" // Idempotency-Key header
 	FileKey        KeyKind = "file"        // SHA-256 of the import file, and the row
+
+	// X12Key is given by the reader of X12: sender, control numbers and claim number, for
+	// a claim number alone is unique only with the provider who made it up.
+	X12Key KeyKind = "x12"
+	// IDKey is given by the reader of an export, for a claim that had no key: its id
+	// itself, a UUIDv7, so that what comes back is known again.
+	IDKey KeyKind = "id"
 )
+
+// given tells whether a reader may give a key of the kind.
+func (k KeyKind) given() bool {
+	switch k {
+	case ExternalKey, IdempotencyKey, FileKey, X12Key, IDKey:
+		return true
+	default:
+		return false
+	}
+}
 
 // Key is a sender's name of a claim. The same key always means the same claim.
 type Key struct {
@@ -38,6 +55,8 @@ func (d *Draft) key(externalID string) Key {
 		k.Submitter = DefaultSubmitter
 	}
 	switch {
+	case d.Given.Kind != NoKey:
+		k.Kind, k.Value = d.Given.Kind, d.Given.Value
 	case externalID != "":
 		k.Kind, k.Value = ExternalKey, externalID
 	case d.IdempotencyKey != "":
@@ -60,10 +79,15 @@ func NewIdentity(secret [IdentitySecretSize]byte) Identity { return Identity{sec
 
 // ClaimID gives the id of a claim known by key: a UUIDv8 (RFC 9562) made of the
 // first 122 bits of HMAC-SHA-256 over submitter, kind and value, each behind its
-// length. Without a key it is a new UUIDv7.
+// length. Without a key it is a new UUIDv7, and an IDKey is the id itself.
 func (i Identity) ClaimID(key Key) uuid.UUID {
-	if key.Kind == NoKey {
+	switch key.Kind {
+	case NoKey:
 		return uuid.Must(uuid.NewV7()) // fails only where the system has no randomness
+	case IDKey:
+		if id, ok := randomID(key.Value); ok {
+			return id
+		}
 	}
 	mac := hmac.New(sha256.New, i.secret[:])
 	for _, part := range []string{key.Submitter, string(key.Kind), key.Value} {
@@ -77,6 +101,12 @@ func (i Identity) ClaimID(key Key) uuid.UUID {
 	id[6] = id[6]&0x0f | 0x80 // version 8
 	id[8] = id[8]&0x3f | 0x80 // variant RFC 9562
 	return id
+}
+
+// randomID reads the id of a claim that had no key, in the one form in which it is written.
+func randomID(text string) (uuid.UUID, bool) {
+	id, err := uuid.Parse(text)
+	return id, err == nil && id.String() == text && id.Version() == 7 && id.Variant() == uuid.RFC4122
 }
 
 // Fingerprint is a SHA-256 over what a claim says: its lines, in order, every

@@ -38,6 +38,7 @@ const (
 	CodeMoneyNegative    = "money-negative"
 	CodeNoLines          = "no-lines"
 	CodeTooManyLines     = "too-many-lines"
+	CodeClaimKey         = "claim-key"
 
 	RuleProcedurePrefix = "procedure-prefix"
 	RuleNPICheckDigit   = "npi-check-digit"

@@ -39,6 +39,8 @@ func (v *Validator) Validate(draft *Draft) (*Claim, []Violation) {
 	check := checker{rules: &v.Rules, now: v.Now()}
 	check.line = WholeClaim
 	externalID := check.externalID(draft.ExternalID)
+	check.given(draft.Given)
+	check.found = append(check.found, draft.Warnings...)
 	switch {
 	case len(draft.Lines) == 0:
 		check.fail(NoField, CodeNoLines, "send at least one line", Raw{})
@@ -214,6 +216,24 @@ func (c *checker) externalID(found Raw) string {
 	}
 	text, _ := c.textOrInteger(ExternalIDField, found, maxExternalIDBytes)
 	return text
+}
+
+// maxGivenKeyBytes bounds a key that a reader gives: that of X12, the longest, has four
+// control numbers and a claim number in it.
+const maxGivenKeyBytes = 320
+
+// given judges the key that the reader gave, if it gave one.
+func (c *checker) given(key Key) {
+	switch {
+	case key.Kind == NoKey:
+		return
+	case !key.Kind.given(), key.Value == "", len(key.Value) > maxGivenKeyBytes, !isClean(key.Value):
+		c.fail(NoField, CodeClaimKey, "this is no key of a claim; leave it as it was exported, or leave it out", Raw{})
+	case key.Kind == IDKey:
+		if _, ok := randomID(key.Value); !ok {
+			c.fail(NoField, CodeClaimKey, "this is not the id of a claim without a key; leave it as it was exported, or leave it out", Raw{})
+		}
+	}
 }
 
 // textOrInteger is text, where a JSON integer counts as the text of its digits.

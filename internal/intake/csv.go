@@ -43,38 +43,6 @@ const (
 	CodeClaimClosed    = "claim-closed"     // the claim's other rows are too far back
 )
 
-// Row is one row of a file, byte for byte.
-type Row struct {
-	Number int    // from 1 behind the header; blank rows have none
-	Line   int    // of the input, from 1, on which it begins
-	Offset int64  // of Raw in the input, in bytes
-	Raw    []byte // as it stood, line end included; only the last row may lack one
-	// Rest: more of the row before, which has the same number and was longer than
-	// MaxRowBytes. It comes in a Parcel of its own.
-	Rest bool
-}
-
-// Parcel is what the file says of one claim. Draft.Lines[i] was read from Rows[i].
-type Parcel struct {
-	Draft *claim.Draft
-	Rows  []Row
-	// Refused is what is wrong with the rows as such. A claim with any of it must not
-	// be accepted, even where Validate finds nothing; see CSV.Faults for both together.
-	Refused []claim.Violation
-}
-
-// Fault is one thing that is wrong, in the one shape that all of them have: with
-// the header, with a row, or with what a row says. It holds no values.
-type Fault struct {
-	Row      int // from 1 behind the header, 0 for the header; the first row of a claim that is at fault as a whole
-	Line     int // of the input, from 1
-	Field    claim.Field
-	Column   string // the field's name as the header has it; empty if it has none
-	Code     string
-	Severity claim.Severity
-	Message  string // what to change
-}
-
 // CSV reads claims from CSV: RFC 4180, and what people send in its place. Rows
 // with the same claim number are one claim; without a column for it the whole file is.
 type CSV struct {

@@ -44,6 +44,9 @@ const (
 type Submission struct {
 	Claim       *claim.Claim
 	Traceparent string // W3C trace context, to travel with the message; may be empty
+	// Import is the import that the claim is of, if any. Where the claim is new, Accept counts it
+	// and its lines with that import, in the same transaction.
+	Import uuid.UUID
 }
 
 // Outcome says what became of one submission.

@@ -1,0 +1,74 @@
+package intake
+
+import "github.com/claimrail/claimrail/internal/claim"
+
+// Row is one row of a file, byte for byte.
+type Row struct {
+	Number int    // from 1 behind the header; blank rows have none
+	Line   int    // of the input, from 1, on which it begins
+	Offset int64  // of Raw in the input, in bytes
+	Raw    []byte // as it stood, line end included; only the last row may lack one
+	// Rest: more of the row before, which has the same number and was longer than
+	// MaxRowBytes. It comes in a Parcel of its own.
+	Rest bool
+}
+
+// Parcel is what the file says of one claim. Draft.Lines[i] was read from Rows[i].
+type Parcel struct {
+	Draft *claim.Draft // nil: there is nothing to be accepted
+	Rows  []Row
+	// Refused is what is wrong with the rows as such. A claim with any of it must not
+	// be accepted, even where Validate finds nothing; see the reader's Faults for both together.
+	Refused []claim.Violation
+	// Claims is how many claims it stands for: 1, but of a set of X12 that is refused as a whole
+	// all that are in it, and 0 of a set without claims.
+	Claims int
+	// Lines is how many lines, or rows, it stands for.
+	Lines int
+	// Settled: every row before the one of this number is in this parcel or in one before it, so
+	// that what is rejected can be written in the order in which it stood. CSV only.
+	Settled int
+}
+
+// Fault is one thing that is wrong, in the one shape that all of them have: with
+// the header, with a row, or with what a row says. It holds no values.
+type Fault struct {
+	Row      int // from 1 behind the header, 0 for the header; the first row of a claim that is at fault as a whole
+	Segment  int // of X12, from 1 in the file; Row is 0 then
+	Line     int // of the input, from 1
+	Field    claim.Field
+	Column   string // the field's name as the header has it, or the element, such as "SV302"; may be empty
+	Code     string
+	Severity claim.Severity
+	Found    string // the form of what was found: see Mask; empty where nothing was
+	Message  string // what to change
+}
+
+// maxMaskBytes bounds a mask.
+const maxMaskBytes = 24
+
+// Mask gives the form of a value, and nothing of the value: each digit as 9, each letter as
+// A, signs and spaces as they are, all else as ?. A value may stand in a field that is not its
+// own, so that none may be shown, and its form mostly says what is wrong with it.
+func Mask(text string) string {
+	mask := make([]byte, 0, maxMaskBytes)
+	for _, r := range text {
+		if len(mask) == maxMaskBytes-len("...") && len(text) > maxMaskBytes {
+			return string(append(mask, "..."...))
+		}
+		switch {
+		case r >= '0' && r <= '9':
+			mask = append(mask, '9')
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z':
+			mask = append(mask, 'A')
+		case r >= ' ' && r < 0x7f:
+			mask = append(mask, byte(r))
+		default:
+			mask = append(mask, '?')
+		}
+		if len(mask) == maxMaskBytes {
+			break
+		}
+	}
+	return string(mask)
+}

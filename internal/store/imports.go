@@ -1,0 +1,135 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claimrail/claimrail/internal/money"
+)
+
+// ErrLostImport: another runner has taken the import over, or it was cancelled; what this
+// one reports of it counts no more.
+var ErrLostImport = errors.New("the import is no longer this runner's")
+
+// Limits of imports.
+const (
+	MaxPartBytes   = 1 << 20 // of one part, as it is kept
+	MaxImportPage  = 200     // imports in one page of Imports
+	MaxImportName  = 255     // bytes of an import's name
+	MaxImportError = 300     // bytes of the error that is kept
+)
+
+// ImportState is how far an import has come.
+type ImportState string
+
+// States of an import.
+const (
+	ImportReceiving ImportState = "receiving" // its bytes are still coming in
+	ImportQueued    ImportState = "queued"    // waits for a runner
+	ImportRunning   ImportState = "running"   // a runner has it, or had it when it died
+	ImportDone      ImportState = "done"      // read to its end, or to the first error where it should stop there
+	ImportFailed    ImportState = "failed"    // could not be read to its end; what was accepted stays
+	ImportCancelled ImportState = "cancelled" // somebody stopped it; what was accepted stays
+)
+
+// Ended tells whether nothing more will happen to the import.
+func (s ImportState) Ended() bool {
+	return s == ImportDone || s == ImportFailed || s == ImportCancelled
+}
+
+// Import is one file on its way in. No PHI.
+type Import struct {
+	ID          uuid.UUID
+	Cursor      int64  // place in the order of creation; for Imports
+	Name        string // the sender's name of the file, without a path; may be empty
+	SHA256      string // of the bytes as sent, in hex; empty while they come in
+	Bytes       int64  // of the file as sent; 0 while it comes in
+	Format      string // asked for, or as found; empty: to be told by its content
+	DryRun      bool   // nothing is stored of it
+	StopOnError bool   // ends at the first claim that is rejected
+	Kept        bool   // its bytes are kept here, and any runner may take it; else its runner has the file
+	State       ImportState
+	Error       string // why it failed; no PHI
+	Run         int    // raised each time a runner takes it; see TakeImport
+	CreatedAt   time.Time
+	StartedAt   time.Time // of the first run; zero before
+	FinishedAt  time.Time // zero before
+	LeasedUntil time.Time // until when its runner is thought to be alive
+	Tally
+}
+
+// Tally counts what became of a file. At the end, of claims and of lines alike, what was
+// accepted, duplicate and rejected is what was read.
+type Tally struct {
+	ReadBytes int64 // of the file, as sent
+	Claims    Fates
+	Lines     Fates
+	Warnings  int64       // with the claims stored, now or before
+	NetFee    money.Cents // of the claims stored, now or before
+}
+
+// Fates counts claims, or lines, by what became of them.
+type Fates struct{ Read, Accepted, Duplicate, Rejected int64 }
+
+// PartKind names a file that is kept with an import, in parts of MaxPartBytes at most.
+type PartKind string
+
+// Kinds of part.
+const (
+	InputPart           PartKind = "input"           // the file as sent, compressed
+	RejectsPart         PartKind = "rejects"         // what was rejected, in the file's own form
+	AcknowledgementPart PartKind = "acknowledgement" // the answer to X12
+	FaultsPart          PartKind = "faults"          // what is wrong, as JSON, one on each line
+)
+
+// Imports is the files on their way in, and what became of them. An import's accepted
+// claims and lines are counted by Accept itself, in its transaction: see Submission.Import.
+// So they are exact, whatever happens to the runner, and ReportImport does not set them.
+type Imports interface {
+	// CreateImport adds an import in the state given (ImportReceiving, ImportQueued or
+	// ImportRunning), at i.CreatedAt. One that is Running has Run 1, and a lease.
+	CreateImport(ctx context.Context, i Import) error
+	// AppendPart keeps part n, from 0, of a file of the import. The same part again replaces
+	// what was there.
+	AppendPart(ctx context.Context, id uuid.UUID, kind PartKind, n int, body []byte) error
+	// Part gives part n, or ErrNotFound behind the last.
+	Part(ctx context.Context, id uuid.UUID, kind PartKind, n int) ([]byte, error)
+	// DropParts removes all parts of a kind from n on.
+	DropParts(ctx context.Context, id uuid.UUID, kind PartKind, n int) error
+	// QueueImport says that all bytes of an import that was Receiving are here: its hash and
+	// its size are set, and it waits for a runner. In another state: ErrLostImport.
+	QueueImport(ctx context.Context, id uuid.UUID, sha256 string, bytes int64) error
+	// TakeImport gives the oldest import that is Kept, and Queued, or Running under a lease
+	// that ended before now. It is now Running, with Run raised, leased until the given
+	// time, and its tally is as before. ErrNotFound where there is none.
+	TakeImport(ctx context.Context, now, until time.Time) (Import, error)
+	// ResumeImport takes one import as TakeImport does, Kept or not, for a runner that has the
+	// file. An import that is ended, or leased beyond now: ErrLostImport.
+	ResumeImport(ctx context.Context, id uuid.UUID, now, until time.Time) (Import, error)
+	// ReportImport sets format and tally, but for what was accepted, of an import that runs as
+	// run, and extends its lease. ErrLostImport where it does not.
+	ReportImport(ctx context.Context, id uuid.UUID, run int, format string, tally Tally, until time.Time) error
+	// FinishImport reports for the last time, and ends the import in the state given. Its lease
+	// is over. ErrLostImport where it does not run as run.
+	FinishImport(ctx context.Context, i Import, now time.Time) error
+	// CancelImport ends an import that has not ended; one that has stays as it is.
+	CancelImport(ctx context.Context, id uuid.UUID, now time.Time) (Import, error)
+	// Import gives one import, or ErrNotFound.
+	Import(ctx context.Context, id uuid.UUID) (Import, error)
+	// Imports lists imports, the newest first: those before the cursor (0: from the newest),
+	// limit at most, 1..MaxImportPage.
+	Imports(ctx context.Context, before int64, limit int) ([]Import, error)
+	// UnfinishedImport gives the newest import of this hash that is not Kept, no dry run, and
+	// has not ended; or ErrNotFound.
+	UnfinishedImport(ctx context.Context, sha256 string) (Import, error)
+	// Forget removes the parts of imports that ended before a time, and those of imports that
+	// are Receiving and were created before it, which fail; the imports themselves stay. It
+	// says of how many.
+	Forget(ctx context.Context, before time.Time) (int, error)
+	// Known says of each claim what Accept would find: Existing, ErrOtherClaim, or neither. It
+	// stores nothing, and another may store the claim meanwhile. 1..MaxBatchClaims claims.
+	Known(ctx context.Context, batch []Submission) ([]Outcome, error)
+}
