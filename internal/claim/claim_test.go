@@ -384,6 +384,31 @@ func TestGivenKey(t *testing.T) {
 	}
 }
 
+// Every key comes back from its text, and means the same claim: one that had none is known by its id.
+func TestKeyText(t *testing.T) {
+	t.Parallel()
+	id := uuid.MustParse("0199a1b2-7c1e-7d3a-9f4b-2a6c8e0d1f35")
+	for _, test := range []struct {
+		key  claim.Key
+		want string
+		back claim.Key
+	}{
+		{claim.Key{Kind: claim.ExternalKey, Value: "CLM-1"}, "", claim.Key{}},
+		{claim.Key{}, "id:" + id.String(), claim.Key{Kind: claim.IDKey, Value: id.String()}},
+		{claim.Key{Kind: claim.IDKey, Value: id.String()}, "id:" + id.String(), claim.Key{Kind: claim.IDKey, Value: id.String()}},
+		{claim.Key{Kind: claim.IdempotencyKey, Value: "a:b"}, "idempotency:a:b", claim.Key{Kind: claim.IdempotencyKey, Value: "a:b"}},
+		{claim.Key{Kind: claim.FileKey, Value: "ab:7"}, "file:ab:7", claim.Key{Kind: claim.FileKey, Value: "ab:7"}},
+		{claim.Key{Kind: claim.X12Key, Value: "A*1*CLM"}, "x12:A*1*CLM", claim.Key{Kind: claim.X12Key, Value: "A*1*CLM"}},
+	} {
+		if got := test.key.Text(id); got != test.want {
+			t.Errorf("%+v: got %q, want %q", test.key, got, test.want)
+		}
+		if got := claim.ParseKey(test.want); got != test.back {
+			t.Errorf("%q: got %+v, want %+v", test.want, got, test.back)
+		}
+	}
+}
+
 // What the reader warns of is stored with the claim, beside what Validate finds.
 func TestReaderWarnings(t *testing.T) {
 	t.Parallel()

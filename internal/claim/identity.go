@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -65,6 +66,30 @@ func (d *Draft) key(externalID string) Key {
 		k.Kind, k.Value = FileKey, d.Source.FileSHA256+":"+strconv.Itoa(d.Source.Row)
 	}
 	return k
+}
+
+// Text gives the key as an export carries it with the claim of that id: "KIND:VALUE", and
+// for a claim that had no key its id as an IDKey. It is empty where the claim number is
+// the key: that stands in the export anyway.
+func (k Key) Text(id uuid.UUID) string {
+	switch k.Kind {
+	case ExternalKey:
+		return ""
+	case NoKey:
+		return string(IDKey) + ":" + id.String()
+	default:
+		return string(k.Kind) + ":" + k.Value
+	}
+}
+
+// ParseKey reads what Text gave, for Draft.Given. Whether it is the key of a claim is for
+// Validate to say.
+func ParseKey(text string) Key {
+	kind, value, _ := strings.Cut(text, ":")
+	if kind == "" && text != "" {
+		kind = "unknown" // no KeyKind, so that Validate refuses it
+	}
+	return Key{Kind: KeyKind(kind), Value: value}
 }
 
 // IdentitySecretSize is the size of Identity's secret, in bytes.

@@ -8,8 +8,16 @@ import (
 	"github.com/claimrail/claimrail/internal/claim"
 )
 
-// envelope reads {"external_claim_id", "lines", "source"}. Names stand here as
-// they are: this form is ours, and a name that means nothing is refused.
+// The names of an export of claims, beside those that a sender uses.
+const (
+	// ClaimKeyName is the column, or the member, that carries the claim's key: see claim.Key.Text.
+	ClaimKeyName = "claim_key"
+	// StoredName is the member for what is known of the claim beside itself, which is not read.
+	StoredName = "stored"
+)
+
+// envelope reads {"external_claim_id", "lines", "source"}, and of an export "claim_key". Names
+// stand here as they are: this form is ours, and a name that means nothing is refused.
 func (r *jsonReader) envelope(draft *claim.Draft) error {
 	refused := &Refused{}
 	seen := map[string]bool{}
@@ -41,7 +49,7 @@ func (r *jsonReader) envelope(draft *claim.Draft) error {
 // that stood before it.
 func (r *jsonReader) member(name string, seen map[string]bool, draft *claim.Draft, refused *Refused) (err error) {
 	switch name {
-	case "external_claim_id", "lines", "source":
+	case "external_claim_id", "lines", "source", ClaimKeyName, StoredName:
 	default:
 		refused.add(claim.NoField, CodeUnknownField,
 			`a claim has "external_claim_id", "lines" and "source"; remove or correct the other name`)
@@ -58,6 +66,10 @@ func (r *jsonReader) member(name string, seen map[string]bool, draft *claim.Draf
 		return err
 	case "source":
 		return r.source(draft, refused)
+	case ClaimKeyName:
+		return r.claimKey(draft, refused)
+	case StoredName:
+		return r.skip()
 	}
 	if r.decoder.PeekKind() != '[' {
 		refused.add(claim.NoField, claim.CodeType, `"lines" must be a list`)
@@ -75,6 +87,19 @@ func (e *Refused) add(field claim.Field, code, message string) {
 		return
 	}
 	e.Violations = append(e.Violations, refuse(field, code, message).Violations...)
+}
+
+// claimKey reads the key that an export gave; null and an empty text are none.
+func (r *jsonReader) claimKey(draft *claim.Draft, refused *Refused) error {
+	found, err := r.single()
+	switch found.Shape {
+	case claim.Text:
+		draft.Given = claim.ParseKey(found.Text)
+	case claim.Null:
+	default:
+		refused.add(claim.NoField, claim.CodeType, `"`+ClaimKeyName+`" must be a string, as it was exported`)
+	}
+	return err
 }
 
 // source reads {"file_sha256", "row"}: where in a file the claim came from.
