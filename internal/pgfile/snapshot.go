@@ -16,13 +16,27 @@ type Snapshot struct {
 	tx   pgx.Tx
 }
 
-// A snapshot reads whole tables, for as long as it takes: what is right for the
-// other statements is not for its own. The view is that of the first statement.
-const snapshotSettings = `SELECT set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '600000', true),
-	set_config('enable_seqscan', 'on', true), set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true)`
+// The settings of a view, which takes as long as it takes; the view is that of this first
+// statement. One that reads whole tables needs other plans than the engines' statements.
+const (
+	viewSettings = `SELECT set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '600000', true)`
 
-// Snapshot opens a view of this moment. Errors: ErrUnavailable.
+	snapshotSettings = viewSettings + `,
+	set_config('enable_seqscan', 'on', true), set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true)`
+)
+
+// Snapshot opens a view of this moment, for reading whole tables. Errors: ErrUnavailable.
 func (s *Schema) Snapshot(ctx context.Context) (*Snapshot, error) {
+	return s.view(ctx, snapshotSettings)
+}
+
+// Pages opens a view of this moment, for reading along indexes, page by page. Errors:
+// ErrUnavailable.
+func (s *Schema) Pages(ctx context.Context) (*Snapshot, error) {
+	return s.view(ctx, viewSettings)
+}
+
+func (s *Schema) view(ctx context.Context, settings string) (*Snapshot, error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open snapshot: %w", Classify(err))
@@ -33,7 +47,7 @@ func (s *Schema) Snapshot(ctx context.Context) (*Snapshot, error) {
 		return nil, fmt.Errorf("open snapshot: %w", Classify(err))
 	}
 	view := &Snapshot{conn: conn, tx: tx}
-	if _, err := tx.Exec(ctx, snapshotSettings); err != nil {
+	if _, err := tx.Exec(ctx, settings); err != nil {
 		return nil, errors.Join(fmt.Errorf("open snapshot: %w", Classify(err)), view.Close())
 	}
 	return view, nil

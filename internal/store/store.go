@@ -120,6 +120,7 @@ type Summary struct {
 // Record is a stored claim, whole.
 type Record struct {
 	Summary
+	Key         claim.Key
 	FirstLineID int64
 	Lines       []claim.Line
 	Warnings    []claim.Violation // Found is not kept
@@ -167,6 +168,11 @@ type Engine interface {
 	Claim(ctx context.Context, id uuid.UUID) (Record, error)
 	// Claims lists claims, the newest first.
 	Claims(ctx context.Context, filter Filter) ([]Summary, error)
+	// Records gives whole claims, in the order of acceptance, as all of them stand when the
+	// first is read; filter.Limit does not count. It takes the memory of a page of claims and of
+	// one claim's lines, and what a snapshot takes (see Snapshot), until the loop or ctx ends. An
+	// error comes once, and last.
+	Records(ctx context.Context, filter Filter) iter.Seq2[Record, error]
 	// TopProviders ranks providers by total net fee, descending, ties by NPI ascending.
 	TopProviders(ctx context.Context, limit int) ([]ProviderTotal, error)
 	// Take counts one request of client against limit requests in any window, a

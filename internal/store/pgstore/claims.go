@@ -23,6 +23,9 @@ const summaryColumns = `c.seq, c.claim_id, c.version, c.external_id, c.line_coun
 	c.expected_plan_payment_cents, c.received_at, o.state, o.gen, o.attempts, o.reason, o.due_at,
 	s.gen, s.payment_id, s.recorded_at, s.settled_at`
 
+// recordColumns is what scanRecord reads.
+const recordColumns = summaryColumns + ", c.submitter, c.key_kind, c.key_value, c.first_line_id, c.warnings"
+
 // received_at stands in every join, so that of tables that are partitioned by it only
 // one partition is looked into.
 const (
@@ -30,21 +33,17 @@ const (
 	withSettlement = " LEFT JOIN settlements AS s ON s.claim_seq = c.seq AND s.version = c.version AND s.received_at = c.received_at"
 )
 
-const claimQuery = "SELECT " + summaryColumns + ", c.first_line_id, c.warnings FROM claim_keys AS k" +
+const claimQuery = "SELECT " + recordColumns + " FROM claim_keys AS k" +
 	" JOIN claims AS c ON c.seq = k.seq AND c.received_at = k.received_at" + withOutbox + withSettlement +
 	" WHERE k.claim_id = $1"
 
 // Claim gives one claim, or store.ErrNotFound.
 func (s *Store) Claim(ctx context.Context, id uuid.UUID) (store.Record, error) {
 	var record store.Record
-	err := s.read(ctx, "read claim "+id.String(), func(ctx context.Context, pool *pgxpool.Pool) error {
-		var warnings string
-		err := scanSummary(pool.QueryRow(ctx, claimQuery, [16]byte(id)), &record.Summary, &record.FirstLineID, &warnings)
+	err := s.read(ctx, "read claim "+id.String(), func(ctx context.Context, pool *pgxpool.Pool) (err error) {
+		record, err = scanRecord(pool.QueryRow(ctx, claimQuery, [16]byte(id)))
 		if errors.Is(err, pgx.ErrNoRows) {
 			return store.ErrNotFound
-		}
-		if err == nil {
-			record.Warnings, err = decodeWarnings(warnings)
 		}
 		if err == nil {
 			record.Lines, err = lines(ctx, pool, &record)
@@ -57,8 +56,11 @@ func (s *Store) Claim(ctx context.Context, id uuid.UUID) (store.Record, error) {
 	return record, nil
 }
 
-const linesQuery = `SELECT service_date, procedure, quadrant, plan_group_number, subscriber_number, provider_npi,
-	provider_fees_cents, allowed_fees_cents, member_coinsurance_cents, member_copay_cents
+// lineFields is what scanLine reads, from lines.
+const lineFields = `service_date, procedure, quadrant, plan_group_number, subscriber_number, provider_npi,
+	provider_fees_cents, allowed_fees_cents, member_coinsurance_cents, member_copay_cents`
+
+const linesQuery = "SELECT " + lineFields + `
 	FROM lines WHERE id BETWEEN $1 AND $2 AND received_at = $3 ORDER BY id`
 
 // lines reads the lines of a claim. They never change, so that no transaction
@@ -72,18 +74,29 @@ func lines(ctx context.Context, pool *pgxpool.Pool, record *store.Record) ([]cla
 	defer rows.Close()
 	lines := make([]claim.Line, 0, record.LineCount)
 	for rows.Next() {
-		var line claim.Line
-		var date int64
-		var subscriber string
-		if err := rows.Scan(&date, &line.Procedure, &line.Quadrant, &line.PlanGroupNumber, &subscriber, &line.ProviderNPI,
-			&line.ProviderFees, &line.AllowedFees, &line.MemberCoinsurance, &line.MemberCopay); err != nil {
+		line, err := scanLine(rows)
+		if err != nil {
 			return nil, err
 		}
-		line.ServiceDate = claim.ServiceDateFromUnix(date)
-		line.SubscriberNumber = claim.NewSubscriberNumber(subscriber)
 		lines = append(lines, line)
 	}
 	return lines, rows.Err()
+}
+
+// scanLine reads lineFields and what follows them.
+func scanLine(rows pgx.Rows, more ...any) (line claim.Line, err error) {
+	var date int64
+	var subscriber string
+	columns := []any{
+		&date, &line.Procedure, &line.Quadrant, &line.PlanGroupNumber, &subscriber, &line.ProviderNPI,
+		&line.ProviderFees, &line.AllowedFees, &line.MemberCoinsurance, &line.MemberCopay,
+	}
+	if err := rows.Scan(append(columns, more...)...); err != nil {
+		return claim.Line{}, err
+	}
+	line.ServiceDate = claim.ServiceDateFromUnix(date)
+	line.SubscriberNumber = claim.NewSubscriberNumber(subscriber)
+	return line, nil
 }
 
 // Claims lists claims, the newest first; see store.Filter. A claim that commits while
@@ -92,7 +105,7 @@ func (s *Store) Claims(ctx context.Context, filter store.Filter) ([]store.Summar
 	if filter.Limit < 1 || filter.Limit > store.MaxPage {
 		return nil, fmt.Errorf("list claims: limit %d, want 1 to %d", filter.Limit, store.MaxPage)
 	}
-	query, values, err := claimsQuery(&filter)
+	query, values, err := claimsQuery(&filter, walk{columns: summaryColumns, limit: filter.Limit})
 	if err != nil {
 		return nil, fmt.Errorf("list claims: %w", err)
 	}
@@ -115,9 +128,17 @@ func (s *Store) Claims(ctx context.Context, filter store.Filter) ([]store.Summar
 	return page, err
 }
 
-// claimsQuery makes the query for a filter. It walks, from the newest claim down, the
-// table that leaves least to skip: a provider's claims, or what is in the outbox, or all.
-func claimsQuery(filter *store.Filter) (string, []any, error) {
+// walk is a way through the claims: from the newest down, or up from behind a cursor.
+type walk struct {
+	columns string // that are read
+	up      bool
+	behind  int64
+	limit   int
+}
+
+// claimsQuery makes the query for a filter. It walks the table that leaves least to
+// skip: a provider's claims, or what is in the outbox, or all.
+func claimsQuery(filter *store.Filter, way walk) (string, []any, error) {
 	var conditions []string
 	var values []any
 	where := func(condition string) { conditions = append(conditions, condition) }
@@ -154,8 +175,13 @@ func claimsQuery(filter *store.Filter) (string, []any, error) {
 		before = math.MaxInt64
 	}
 	where(cursor + " < " + bind(before))
-	query := "SELECT " + summaryColumns + " FROM " + from + withSettlement +
-		" WHERE " + strings.Join(conditions, " AND ") + " ORDER BY " + cursor + " DESC LIMIT " + bind(filter.Limit)
+	order := " DESC"
+	if way.up {
+		where(cursor + " > " + bind(way.behind))
+		order = ""
+	}
+	query := "SELECT " + way.columns + " FROM " + from + withSettlement +
+		" WHERE " + strings.Join(conditions, " AND ") + " ORDER BY " + cursor + order + " LIMIT " + bind(way.limit)
 	return query, values, nil
 }
 
@@ -231,6 +257,17 @@ func scanSummary(row interface{ Scan(...any) error }, summary *store.Summary, mo
 		}
 	}
 	return nil
+}
+
+// scanRecord reads recordColumns. The lines are not among them.
+func scanRecord(row interface{ Scan(...any) error }) (record store.Record, err error) {
+	var warnings string
+	key := &record.Key
+	if err := scanSummary(row, &record.Summary, &key.Submitter, &key.Kind, &key.Value, &record.FirstLineID, &warnings); err != nil {
+		return store.Record{}, err
+	}
+	record.Warnings, err = decodeWarnings(warnings)
+	return record, err
 }
 
 func paymentState(state outbox.State, attempts int) store.PaymentState {

@@ -21,28 +21,26 @@ const summaryColumns = `c.seq, c.claim_id, c.version, c.external_id, c.line_coun
 	c.expected_plan_payment_cents, c.received_at, o.state, o.gen, o.attempts, o.reason, o.due_at,
 	s.gen, s.payment_id, s.recorded_at, s.settled_at`
 
+// recordColumns is what scanRecord reads.
+const recordColumns = summaryColumns + ", c.submitter, c.key_kind, c.key_value, c.first_line_id, c.warnings"
+
 const (
 	withOutbox     = " LEFT JOIN outbox AS o ON o.claim_seq = c.seq"
 	withSettlement = " LEFT JOIN settlements AS s ON s.claim_seq = c.seq AND s.version = c.version"
 )
 
-const claimQuery = "SELECT " + summaryColumns + ", c.first_line_id, c.warnings FROM claims AS c" + withOutbox + withSettlement +
+const claimQuery = "SELECT " + recordColumns + " FROM claims AS c" + withOutbox + withSettlement +
 	" WHERE c.claim_id = ?"
 
 // Claim gives one claim, or store.ErrNotFound.
 func (s *Store) Claim(ctx context.Context, id uuid.UUID) (store.Record, error) {
-	var record store.Record
-	var warnings sql.NullString
-	row := s.file.Reader().QueryRowContext(ctx, claimQuery, id[:])
-	err := scanSummary(row, &record.Summary, &record.FirstLineID, &warnings)
+	reader := s.file.Reader()
+	record, err := scanRecord(reader.QueryRowContext(ctx, claimQuery, id[:]))
 	if errors.Is(err, sql.ErrNoRows) {
 		return store.Record{}, fmt.Errorf("claim %s: %w", id, store.ErrNotFound)
 	}
 	if err == nil {
-		record.Warnings, err = decodeWarnings(warnings)
-	}
-	if err == nil {
-		record.Lines, err = s.lines(ctx, &record)
+		record.Lines, err = lines(ctx, reader, &record)
 	}
 	if err != nil {
 		return store.Record{}, fmt.Errorf("read claim %s: %w", id, translate(err))
@@ -54,11 +52,16 @@ const linesQuery = `SELECT service_date, procedure, quadrant, plan_group_number,
 	provider_fees_cents, allowed_fees_cents, member_coinsurance_cents, member_copay_cents
 	FROM lines WHERE id BETWEEN ? AND ? ORDER BY id`
 
+// reader is the pool of readers, or a transaction on one of them.
+type reader interface {
+	QueryContext(ctx context.Context, query string, arguments ...any) (*sql.Rows, error)
+}
+
 // lines reads the lines of a claim. They never change, so that no transaction
 // needs to hold them and the claim together.
-func (s *Store) lines(ctx context.Context, record *store.Record) ([]claim.Line, error) {
+func lines(ctx context.Context, reader reader, record *store.Record) ([]claim.Line, error) {
 	last := record.FirstLineID + int64(record.LineCount) - 1
-	rows, err := s.file.Reader().QueryContext(ctx, linesQuery, record.FirstLineID, last)
+	rows, err := reader.QueryContext(ctx, linesQuery, record.FirstLineID, last)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +89,7 @@ func (s *Store) Claims(ctx context.Context, filter store.Filter) ([]store.Summar
 	if filter.Limit < 1 || filter.Limit > store.MaxPage {
 		return nil, fmt.Errorf("list claims: limit %d, want 1 to %d", filter.Limit, store.MaxPage)
 	}
-	query, values, err := claimsQuery(&filter)
+	query, values, err := claimsQuery(&filter, walk{columns: summaryColumns, limit: filter.Limit})
 	if err != nil {
 		return nil, fmt.Errorf("list claims: %w", err)
 	}
@@ -109,9 +112,17 @@ func (s *Store) Claims(ctx context.Context, filter store.Filter) ([]store.Summar
 	return page, nil
 }
 
-// claimsQuery makes the query for a filter. It walks, from the newest claim down, the
-// table that leaves least to skip: a provider's claims, or what is in the outbox, or all.
-func claimsQuery(filter *store.Filter) (string, []any, error) {
+// walk is a way through the claims: from the newest down, or up from behind a cursor.
+type walk struct {
+	columns string // that are read
+	up      bool
+	behind  int64
+	limit   int
+}
+
+// claimsQuery makes the query for a filter. It walks the table that leaves least to
+// skip: a provider's claims, or what is in the outbox, or all.
+func claimsQuery(filter *store.Filter, way walk) (string, []any, error) {
 	var conditions []string
 	var values []any
 	where := func(condition string, bound ...any) {
@@ -147,9 +158,14 @@ func claimsQuery(filter *store.Filter) (string, []any, error) {
 		before = math.MaxInt64
 	}
 	where(cursor+" < ?", before)
-	query := "SELECT " + summaryColumns + " FROM " + from + withSettlement +
-		" WHERE " + strings.Join(conditions, " AND ") + " ORDER BY " + cursor + " DESC LIMIT ?"
-	return query, append(values, filter.Limit), nil
+	order := " DESC"
+	if way.up {
+		where(cursor+" > ?", way.behind)
+		order = ""
+	}
+	query := "SELECT " + way.columns + " FROM " + from + withSettlement +
+		" WHERE " + strings.Join(conditions, " AND ") + " ORDER BY " + cursor + order + " LIMIT ?"
+	return query, append(values, way.limit), nil
 }
 
 // isSettled holds for claims whose settlement is all that is left to say.
@@ -224,6 +240,17 @@ func scanSummary(row interface{ Scan(...any) error }, summary *store.Summary, mo
 		}
 	}
 	return nil
+}
+
+// scanRecord reads recordColumns. The lines are not among them.
+func scanRecord(row interface{ Scan(...any) error }) (record store.Record, err error) {
+	var warnings sql.NullString
+	key := &record.Key
+	if err := scanSummary(row, &record.Summary, &key.Submitter, &key.Kind, &key.Value, &record.FirstLineID, &warnings); err != nil {
+		return store.Record{}, err
+	}
+	record.Warnings, err = decodeWarnings(warnings)
+	return record, err
 }
 
 func paymentState(state outbox.State, attempts int) store.PaymentState {

@@ -19,6 +19,14 @@ import (
 // Snapshot opens a view of one moment. It takes one of the readers, and keeps the log
 // from being cut until it is closed.
 func (s *Store) Snapshot(ctx context.Context) (store.Snapshot, error) {
+	view, err := s.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return view, nil
+}
+
+func (s *Store) view(ctx context.Context) (*snapshot, error) {
 	conn, err := s.file.Reader().Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open snapshot: %w", translate(err))

@@ -58,6 +58,7 @@ func claimRoundTrip(t *testing.T, f *fixture) {
 			ReceivedAt:          noon(),
 			Payment:             store.Payment{State: store.PaymentPending, NextAttemptAt: noon()},
 		},
+		Key:         sent.Key,
 		FirstLineID: outcomes[1].FirstLineID,
 		Lines:       sent.Lines,
 		Warnings:    warnings,

@@ -30,6 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"accept", acceptChecks()},
 		{"totals", totalsChecks()},
 		{"claims", claimsChecks()},
+		{"records", recordsChecks()},
 		{"outbox", outboxChecks()},
 		{"rate", rateChecks()},
 		{"snapshot", snapshotChecks()},
