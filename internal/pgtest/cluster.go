@@ -28,15 +28,35 @@ const (
 )
 
 // watchdog runs the server until its input ends, which is when the process that holds
-// the other end is gone. A server that outlived its tests would be found by nobody.
+// the other end is gone, or until a word comes in, and stops it at once, as a crash of all
+// its processes would. A server that outlived its tests would be found by nobody. What it
+// has written stays only if that word is keepWord.
 const watchdog = `
-"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c max_connections=$3 -c log_min_messages=fatal </dev/null &
+binaries=$1 folder=$2
+shift 2
+"$binaries/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c log_min_messages=fatal "$@" </dev/null &
 server=$!
-read -r _
+read -r word
 kill -QUIT $server
 wait $server
-rm -rf "$2"
+[ "$word" = ` + keepWord + ` ] || rm -rf "$folder"
 `
+
+// keepWord tells a watchdog that the server will be started again.
+const keepWord = "keep"
+
+// cluster is what a server is started on.
+type cluster struct {
+	binaries   string // folder of initdb and postgres
+	folder     string
+	attributes *syscall.SysProcAttr
+}
+
+// url gives the address of the server's owner.
+func (c *cluster) url() string {
+	address := url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/postgres", RawQuery: url.Values{"host": {c.folder}}.Encode()}
+	return address.String()
+}
 
 // privateServer gives the server of this process. It is found by the number of the
 // process, so that no variable has to remember it: whoever gets the lock and sees no
@@ -54,19 +74,26 @@ func privateServer(ctx context.Context) (*Server, error) {
 		return nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
 	defer func() { _ = os.Remove(lock.Name()) }()
-	address := url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/postgres", RawQuery: url.Values{"host": {folder}}.Encode()}
-	server := &Server{url: address.String(), private: true}
+	c := &cluster{folder: folder}
+	server := &Server{url: c.url(), private: true}
 	if _, err := os.Stat(filepath.Join(folder, "ready")); err == nil {
 		return server, nil
 	}
-	binaries, err := findBinaries(ctx)
+	c.binaries, err = findBinaries(ctx)
 	if err != nil {
 		if server, composeErr := composeServer(ctx); composeErr == nil {
 			return server, nil
 		}
 		return nil, err
 	}
-	if err := makeCluster(ctx, binaries, folder); err != nil {
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return nil, fmt.Errorf("make cluster: %w", err)
+	}
+	if err := c.make(ctx); err != nil {
+		return nil, err
+	}
+	// Neither the pipe nor the watchdog is looked after any more: they end with this process.
+	if _, _, err := c.start("-c", "max_connections="+strconv.Itoa(maxConnections)); err != nil {
 		return nil, err
 	}
 	if err := waitFor(ctx, server.url); err != nil {
@@ -113,56 +140,62 @@ func isFile(path string) bool {
 	return err == nil && !info.IsDir()
 }
 
-// makeCluster makes a cluster in the folder and starts the watchdog with it. A server
-// refuses to run as root, so root hands all to somebody else.
-func makeCluster(ctx context.Context, binaries, folder string) error {
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		return fmt.Errorf("make cluster: %w", err)
-	}
-	attributes := &syscall.SysProcAttr{Setsid: true} // an interrupt is for the tests; the server ends after them
+// make makes the cluster in its folder, which is there and empty. A server refuses to run
+// as root, so root hands all to somebody else.
+func (c *cluster) make(ctx context.Context) error {
+	c.attributes = &syscall.SysProcAttr{Setsid: true} // an interrupt is for the tests; the server ends after them
 	if os.Geteuid() == 0 {
 		owner, err := unprivileged()
 		if err != nil {
 			return err
 		}
-		attributes.Credential = owner
-		if err := os.Chown(folder, int(owner.Uid), int(owner.Gid)); err != nil {
+		c.attributes.Credential = owner
+		if err := os.Chown(c.folder, int(owner.Uid), int(owner.Gid)); err != nil {
 			return fmt.Errorf("make cluster: %w", err)
 		}
 	}
-	initdb := exec.CommandContext(ctx, filepath.Join(binaries, "initdb"), "-D", filepath.Join(folder, "data"),
+	initdb := exec.CommandContext(ctx, filepath.Join(c.binaries, "initdb"), "-D", filepath.Join(c.folder, "data"),
 		"-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = attributes, folder
+	initdb.SysProcAttr, initdb.Dir = c.attributes, c.folder
 	if output, err := initdb.CombinedOutput(); err != nil {
-		return errors.Join(fmt.Errorf("initdb: %w: %s", err, lastLine(output)), os.RemoveAll(folder))
+		return errors.Join(fmt.Errorf("initdb: %w: %s", err, lastLine(output)), os.RemoveAll(c.folder))
 	}
-	return startWatchdog(binaries, folder, attributes)
+	return nil
 }
 
-// startWatchdog starts the server. It is not waited for. The pipe's other end stays
-// open until this process ends: it is a bare number, which nothing closes before.
-func startWatchdog(binaries, folder string, attributes *syscall.SysProcAttr) error {
+// start starts the server under a watchdog, which is not waited for. keep is what it
+// listens to: a bare number, so that nothing closes it before this process ends, unless
+// somebody means to.
+func (c *cluster) start(options ...string) (command *exec.Cmd, keep int, err error) {
 	var pipe [2]int
-	if err := syscall.Pipe(pipe[:]); err != nil {
-		return fmt.Errorf("start server: %w", err)
+	syscall.ForkLock.RLock() // or a process that is started meanwhile would hold the pipe open
+	err = syscall.Pipe(pipe[:])
+	if err == nil {
+		syscall.CloseOnExec(pipe[0])
+		syscall.CloseOnExec(pipe[1])
 	}
-	syscall.CloseOnExec(pipe[0])
-	syscall.CloseOnExec(pipe[1])
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, 0, fmt.Errorf("start server: %w", err)
+	}
 	input := os.NewFile(uintptr(pipe[0]), "watchdog")
 	defer func() { _ = input.Close() }()
-	log, err := os.Create(filepath.Join(folder, "log"))
+	log, err := os.OpenFile(filepath.Join(c.folder, logFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
-		return fmt.Errorf("start server: %w", err)
+		return nil, 0, fmt.Errorf("start server: %w", err)
 	}
 	defer func() { _ = log.Close() }()
-	command := exec.Command("sh", "-c", watchdog, "watchdog", binaries, folder, strconv.Itoa(maxConnections))
+	command = exec.Command("sh", append([]string{"-c", watchdog, "watchdog", c.binaries, c.folder}, options...)...)
 	command.Stdin, command.Stdout, command.Stderr = input, log, log
-	command.SysProcAttr, command.Dir = attributes, folder
+	command.SysProcAttr, command.Dir = c.attributes, c.folder
 	if err := command.Start(); err != nil {
-		return fmt.Errorf("start server: %w", err)
+		return nil, 0, fmt.Errorf("start server: %w", err)
 	}
-	return command.Process.Release()
+	return command, pipe[1], nil
 }
+
+// logFile is where the server writes, in the folder of the cluster.
+const logFile = "log"
 
 // unprivileged gives the user that a server runs as where we are root.
 func unprivileged() (*syscall.Credential, error) {

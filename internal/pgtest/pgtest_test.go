@@ -35,6 +35,38 @@ func TestDatabases(t *testing.T) {
 	}
 }
 
+// A server of one's own has the settings that were asked for, can not be reached while it
+// is stopped, and keeps what was committed, and only that, over a stop at once.
+func TestOwn(t *testing.T) {
+	t.Parallel()
+	server := pgtest.StartOwn(t, "max_connections=17")
+	url := server.Database(t)
+	if got := query[int](t, url, "SELECT current_setting('max_connections')::int"); got != 17 {
+		t.Errorf("max_connections: got %d, want 17", got)
+	}
+	pgtest.Exec(t, url, "CREATE TABLE marks (n int)", "INSERT INTO marks VALUES (1)")
+	open, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = open.Close(t.Context()) }()
+	if _, err := open.Exec(t.Context(), "BEGIN; INSERT INTO marks VALUES (2)"); err != nil {
+		t.Fatal(err)
+	}
+	server.Stop(t)
+	if _, err := open.Exec(t.Context(), "COMMIT"); err == nil {
+		t.Error("COMMIT on a stopped server: got no error")
+	}
+	if conn, err := pgx.Connect(t.Context(), url); err == nil {
+		_ = conn.Close(t.Context())
+		t.Error("connect to a stopped server: got no error")
+	}
+	server.Start(t)
+	if got := query[int](t, url, "SELECT sum(n) FROM marks"); got != 1 {
+		t.Errorf("sum: got %d, want 1", got)
+	}
+}
+
 func query[T any](t *testing.T, url, text string) T {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
