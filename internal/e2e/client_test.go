@@ -27,11 +27,12 @@ type form struct {
 	key    claim.Key
 	netFee money.Cents // over all lines, as the sender reckons it
 	lines  []map[string]any
+	parts  []money.Cents // the net fee of each line
 }
 
 // newForm makes a claim of one line for each net fee.
 func newForm(kind claim.KeyKind, number string, netFees ...money.Cents) form {
-	f := form{key: claim.Key{Submitter: claim.DefaultSubmitter, Kind: kind, Value: number}}
+	f := form{key: claim.Key{Submitter: claim.DefaultSubmitter, Kind: kind, Value: number}, parts: netFees}
 	for i, netFee := range netFees {
 		f.netFee += netFee
 		const copay, coinsurance = 1500, 325

@@ -8,10 +8,13 @@ import (
 	"testing"
 )
 
-// programVariable holds the path of the program under test.
-const programVariable = "E2E_PROGRAM"
+// Variables that hold the paths of what is built once.
+const (
+	programVariable = "E2E_PROGRAM"     // the program under test
+	natsVariable    = "E2E_NATS_SERVER" // the NATS server, of the version that is embedded
+)
 
-// TestMain builds the program once, as it ships.
+// TestMain builds the program once, as it ships, and the NATS server.
 func TestMain(m *testing.M) {
 	os.Exit(buildAndRun(m))
 }
@@ -23,16 +26,21 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	program := filepath.Join(folder, "claimrail")
-	build := exec.Command("go", "build", "-o", program, "github.com/claimrail/claimrail/cmd/claimrail")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build claimrail: %v\n%s", err, output)
-		return 1
-	}
-	if err := os.Setenv(programVariable, program); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	for variable, source := range map[string]string{
+		programVariable: "github.com/claimrail/claimrail/cmd/claimrail",
+		natsVariable:    "github.com/nats-io/nats-server/v2",
+	} {
+		binary := filepath.Join(folder, variable)
+		build := exec.Command("go", "build", "-o", binary, source)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if output, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", source, err, output)
+			return 1
+		}
+		if err := os.Setenv(variable, binary); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	return m.Run()
 }

@@ -34,11 +34,14 @@ const logTail = 6 << 10
 // system is a data directory, and the servers that run on it, one after the other.
 type system struct {
 	*testing.T
-	dir    string
-	home   string // where the servers run; there is no .env in it
-	log    *journal
-	http   *http.Client
-	server *server // nil while none runs
+	name    string // in what is said of it
+	dir     string
+	home    string   // where the servers run; there is no .env in it
+	args    []string // that start one
+	environ []string // its settings
+	log     *journal
+	http    *http.Client
+	server  *server // nil while none runs
 }
 
 // server is one process.
@@ -52,7 +55,8 @@ type server struct {
 func newSystem(t *testing.T) *system {
 	t.Helper()
 	folder := t.TempDir()
-	s := &system{T: t, dir: filepath.Join(folder, "data"), home: filepath.Join(folder, "home"), log: newJournal()}
+	s := &system{T: t, name: "servers", dir: filepath.Join(folder, "data"), home: filepath.Join(folder, "home"), log: newJournal()}
+	s.args = []string{"serve", "--listen", "127.0.0.1:0", "--data-dir", s.dir, "--log-level", "debug"}
 	if err := os.Mkdir(s.home, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +68,7 @@ func newSystem(t *testing.T) *system {
 		}
 		transport.CloseIdleConnections()
 		if t.Failed() {
-			t.Logf("the end of the servers' log:\n%s", s.log.tail(logTail))
+			t.Logf("the end of the log of the %s:\n%s", s.name, s.log.tail(logTail))
 		}
 	})
 	return s
@@ -75,8 +79,14 @@ func (s *system) spawn(stderr *journal, args ...string) *server {
 	s.Helper()
 	cmd := exec.Command(os.Getenv(programVariable), args...)
 	cmd.Dir = s.home
-	cmd.Env = []string{"HOME=" + s.home, "USER=tester"}
+	cmd.Env = append([]string{"HOME=" + s.home, "USER=tester"}, s.environ...)
 	cmd.Stderr = stderr
+	return launch(s, cmd)
+}
+
+// launch starts a process, which ends with this one at the latest.
+func launch(t testing.TB, cmd *exec.Cmd) *server {
+	t.Helper()
 	dieWithParent(cmd)
 	p := &server{cmd: cmd, ended: make(chan struct{})}
 	started := make(chan error, 1)
@@ -91,7 +101,7 @@ func (s *system) spawn(stderr *journal, args ...string) *server {
 		}
 	}()
 	if err := <-started; err != nil {
-		s.Fatalf("start claimrail %q: %v", args, err)
+		t.Fatalf("start %q: %v", cmd.Args, err)
 	}
 	return p
 }
@@ -100,12 +110,12 @@ func (s *system) spawn(stderr *journal, args ...string) *server {
 func (s *system) start() {
 	s.Helper()
 	from := s.log.size()
-	s.server = s.spawn(s.log, "serve", "--listen", "127.0.0.1:0", "--data-dir", s.dir, "--log-level", "debug")
+	s.server = s.spawn(s.log, s.args...)
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	ready, err := s.log.await(ctx, from, regexp.MustCompile(`msg="claimrail is ready" url=(\S+)`), s.server.ended)
 	if err != nil {
-		s.Fatalf("wait for a server that is ready: %v", err)
+		s.Fatalf("wait for one of the %s to be ready: %v", s.name, err)
 	}
 	s.server.url = ready[1]
 }

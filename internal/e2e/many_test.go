@@ -1,0 +1,328 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/claimrail/claimrail/internal/api"
+	"github.com/claimrail/claimrail/internal/money"
+)
+
+// manyVariable sets how many claims TestManyInstances sends.
+const manyVariable = "E2E_CLAIMS"
+
+// Sizes of TestManyInstances.
+const (
+	manyEach     = 3      // processes of each role
+	manyDefault  = 5_000  // claims
+	manyPerRound = 15_000 // claims for which everything is killed once, in turn
+	manyNPIs     = 1_200  // more than a ranking shows
+	manyTop      = 1_000  // what it shows at most
+	manyTimeout  = 10 * time.Minute
+)
+
+// crowd is clients that send a number of claims to the claim-process instances of a fleet,
+// each as a careful sender does: to the next instance if one does not answer, later if it is
+// told so, and under the same key until it knows.
+type crowd struct {
+	*load
+	fleet *fleet
+	done  atomic.Int64 // claims whose sender knows that they are stored
+	total int64
+	ended chan struct{} // closed when all are
+	mu    sync.Mutex
+	tally map[string]*standing // by NPI: what the senders were told is stored
+}
+
+// standing is what a provider has by the reckoning of the clients.
+type standing struct {
+	netFee money.Cents
+	claims int64
+}
+
+// newCrowd starts clients that send so many claims in all.
+func newCrowd(f *fleet, random *rand.Rand, total int) *crowd {
+	c := &crowd{
+		load:  &load{system: f.claims[0].system, history: newHistory()},
+		fleet: f, total: int64(total), ended: make(chan struct{}), tally: map[string]*standing{},
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	for client := range clients {
+		own := rand.New(rand.NewPCG(random.Uint64(), 0))
+		c.running.Go(func() {
+			for n := client; n < total && ctx.Err() == nil; n += clients {
+				c.turn(ctx, own, fmt.Sprint(n))
+			}
+		})
+	}
+	go func() {
+		c.running.Wait()
+		close(c.ended)
+	}()
+	f.Cleanup(func() { // after a failure; else they have ended
+		cancel()
+		<-c.ended
+	})
+	return c
+}
+
+// turn sends one claim until there is an answer, and sometimes a copy at the same time by way
+// of another instance, or another claim under its key afterwards.
+func (c *crowd) turn(ctx context.Context, random *rand.Rand, number string) {
+	f := randomForm(random, number)
+	for _, line := range f.lines {
+		line["provider_npi"] = strconv.Itoa(1_000_000_000 + random.IntN(manyNPIs))
+	}
+	again, first := random.IntN(100), random.IntN(manyEach)
+	var twin sync.WaitGroup
+	if again < sentTwice {
+		twin.Go(func() { c.send(ctx, f, first+1) })
+	}
+	answered := c.send(ctx, f, first)
+	twin.Wait()
+	if answered && again >= sentTwice && again < sentTwice+sentOther {
+		c.send(ctx, f.other(), first+2)
+	}
+	if answered {
+		c.reckon(f)
+		c.done.Add(1)
+	}
+}
+
+// send sends a claim until its sender knows what became of it, to one instance after the
+// other. It gives up, and false, when ctx ends.
+func (c *crowd) send(ctx context.Context, f form, first int) bool {
+	for n := first; ; n++ {
+		v, status := c.try(c.fleet.claims[n%manyEach].address(), f)
+		wait := pollEvery
+		switch {
+		case status == http.StatusServiceUnavailable:
+			wait = time.Second // as Retry-After says
+		case v != unknown:
+			return true
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return false
+		}
+		c.resent.Add(1)
+	}
+}
+
+// reckon adds a claim that is stored to what its providers have.
+func (c *crowd) reckon(f form) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counted := map[string]bool{}
+	for i, line := range f.lines {
+		npi := line["provider_npi"].(string)
+		if c.tally[npi] == nil {
+			c.tally[npi] = &standing{}
+		}
+		c.tally[npi].netFee += f.parts[i]
+		if !counted[npi] {
+			c.tally[npi].claims++
+		}
+		counted[npi] = true
+	}
+}
+
+// ranking is what GET /top-providers has to answer.
+func (c *crowd) ranking() (ranked []api.RankedProvider) {
+	npis := make([]string, 0, len(c.tally))
+	for npi := range c.tally {
+		npis = append(npis, npi)
+	}
+	slices.SortFunc(npis, func(a, b string) int {
+		if difference := c.tally[b].netFee - c.tally[a].netFee; difference != 0 {
+			return int(difference)
+		}
+		return strings.Compare(a, b)
+	})
+	for i, npi := range npis[:min(len(npis), manyTop)] {
+		ranked = append(ranked, api.RankedProvider{
+			ProviderNPI: npi, TotalNetFee: c.tally[npi].netFee.String(), ClaimCount: c.tally[npi].claims, Rank: i + 1,
+		})
+	}
+	return ranked
+}
+
+// reach waits until so many claims are stored.
+func (c *crowd) reach(done int64) {
+	c.Helper()
+	c.until(fmt.Sprintf("%d of %d claims are stored", done, c.total), manyTimeout, func() bool { return c.done.Load() >= done })
+}
+
+// blow is one thing that is done to a fleet, and undone later.
+type blow struct {
+	what     string
+	kill     func()
+	restart  func()
+	standing bool // claims are taken meanwhile
+}
+
+// blows gives what happens: in each round one process of each role, one NATS server, of which
+// the first leads the stream, and Postgres are killed. The order is drawn.
+func (f *fleet) blows(random *rand.Rand, rounds int) (all []blow) {
+	for round := range rounds {
+		victim := round % manyEach
+		var node int
+		some := []blow{
+			{f.claims[victim].name, f.claims[victim].kill, f.claims[victim].start, true},
+			{f.payments[victim].name, f.payments[victim].kill, f.payments[victim].start, true},
+			{"a NATS server", func() {
+				if node = f.nats.whole(); round > 0 {
+					node = (node + round) % natsNodes
+				}
+				f.nats.kill(node)
+			}, func() { f.nats.start(node) }, true},
+			{"Postgres", func() { f.postgres.Stop(f) }, func() { f.postgres.Start(f) }, false},
+		}
+		random.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+		all = append(all, some...)
+	}
+	return all
+}
+
+// endure deals the blows, spread over the claims that are sent.
+func (c *crowd) endure(blows []blow) {
+	c.Helper()
+	step := c.total / int64(len(blows)+1)
+	for i, b := range blows {
+		c.reach(step * int64(i+1))
+		before := c.done.Load()
+		b.kill()
+		if b.standing {
+			c.reach(min(before+step/2, c.total))
+		} else {
+			failed := c.denied.Load() + c.unknown.Load()
+			c.until("every client has met the outage", startTimeout, func() bool { return c.denied.Load()+c.unknown.Load() >= failed+clients })
+		}
+		b.restart()
+		c.Logf("killed and started again: %s, %d claims later", b.what, c.done.Load()-before)
+	}
+	c.reach(c.total)
+	<-c.ended
+}
+
+// Three claim-process and three payments processes share one Postgres server and three NATS
+// servers. While clients send claims, some of them twice at once by way of two instances,
+// one process of each role, a NATS server and Postgres are killed in turn and started again.
+// At the end each claim is stored once and paid once, verify is clean, all payments
+// instances have had their share, every instance ranks the providers as a recount does, and
+// the rate limit counts over all instances together.
+func TestManyInstances(t *testing.T) {
+	t.Parallel()
+	total := manyDefault
+	if text := os.Getenv(manyVariable); text != "" {
+		var err error
+		if total, err = strconv.Atoi(text); err != nil || total < 1000 {
+			t.Fatalf("%s: want at least 1000, got %q", manyVariable, text)
+		}
+	}
+	random := newRandom(t)
+	f := newFleet(t, manyEach)
+	begin := time.Now()
+	c := newCrowd(f, random, total)
+	blows := f.blows(random, max(1, total/manyPerRound))
+	c.endure(blows)
+	sending := time.Since(begin)
+	f.settled()
+	settling := time.Since(begin) - sending
+	f.nats.whole()
+	c.wantRanking()
+	c.shares(total)
+	report := f.finish(c.history)
+	claims, acknowledged, sent := c.history.figures()
+	if claims != total || acknowledged != total || report.Settled != total || report.Payments != total {
+		t.Errorf("got %d claims sent, %d acknowledged, %d settled, %d payments, want %d of each",
+			claims, acknowledged, report.Settled, report.Payments, total)
+	}
+	t.Logf("%d claims in %d requests in %.1f s, %.0f claims/s with %d kills; all settled %.1f s later",
+		claims, sent, sending.Seconds(), float64(claims)/sending.Seconds(), len(blows), settling.Seconds())
+	t.Logf("requests: %d acknowledged, %d refused as another claim, %d answered with 503, %d not answered; %d sent again",
+		c.acknowledged.Load(), c.refused.Load(), c.denied.Load(), c.unknown.Load(), c.resent.Load())
+}
+
+// shares tells how the work was shared, and what it cost. Counters die with their process,
+// but for the last look before a kill.
+func (c *crowd) shares(total int) {
+	c.Helper()
+	recorded := 0
+	for _, i := range c.fleet.payments {
+		share := i.count("claimrail_payments_recorded_total")
+		recorded += share
+		c.Logf("%s: recorded %d payments (%.1f %%), met %d again, gave %d messages back", i.name, share, 100*float64(share)/float64(total),
+			i.count("claimrail_payments_repeats_total"), i.count("claimrail_payments_naks_total"))
+		if share == 0 {
+			c.Errorf("%s has recorded no payment", i.name)
+		}
+	}
+	if recorded > total {
+		c.Errorf("payments instances: recorded %d payments, want %d at most", recorded, total)
+	}
+	for _, i := range c.fleet.claims {
+		c.Logf("%s: %d claims in %d transactions, %d commits in doubt, %d sends failed, %d claims sent again", i.name,
+			i.count("claimrail_accept_claims_total"), i.count("claimrail_accept_batches_total"), i.count("claimrail_accept_doubts_total"),
+			i.count("claimrail_relay_failed_total"), i.count("claimrail_sweep_resent_total"))
+	}
+}
+
+// wantRanking asks for the ranking thirty times, as one client: one request to each instance,
+// which has to answer what the clients reckon, then the others at once. Ten of them all in
+// all are answered.
+func (c *crowd) wantRanking() {
+	c.Helper()
+	const requests, limit = 30, 10
+	ask := func(n int) int {
+		i := c.fleet.claims[n%manyEach]
+		a, err := c.call(i.address(), http.MethodGet, fmt.Sprint("/top-providers?limit=", manyTop), nil, nil)
+		switch {
+		case err != nil || a.status != http.StatusOK && a.status != http.StatusTooManyRequests:
+			c.Errorf("GET /top-providers of %s: got %d %s, %v", i.name, a.status, a.body, err)
+		case a.status == http.StatusOK:
+			var got []api.RankedProvider
+			if err := json.Unmarshal(a.body, &got); err != nil {
+				c.Errorf("GET /top-providers of %s: %v", i.name, err)
+			}
+			if diff := cmp.Diff(c.ranking(), got); diff != "" {
+				c.Errorf("ranking of %s: want -, got +:\n%s", i.name, diff)
+			}
+		}
+		return a.status
+	}
+	var answered atomic.Int64
+	count := func(n int) {
+		if ask(n) == http.StatusOK {
+			answered.Add(1)
+		}
+	}
+	for n := range manyEach {
+		count(n)
+	}
+	if got := answered.Load(); got != manyEach {
+		c.Errorf("rankings: got %d, want one of each instance", got)
+	}
+	var running sync.WaitGroup
+	for n := manyEach; n < requests; n++ {
+		running.Go(func() { count(n) })
+	}
+	running.Wait()
+	if got := answered.Load(); got != limit {
+		c.Errorf("%d requests of one client for the ranking: got %d answered, want %d", requests, got, limit)
+	}
+}
