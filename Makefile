@@ -3,6 +3,7 @@
 
 GO       ?= go
 FUZZTIME ?= 30s
+CLAIMS   ?= 50000
 tool      = $(GO) tool -modfile=tools.mod
 version   = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -65,6 +66,10 @@ modules: ## gate: go.mod and go.sum list what is used
 .PHONY: race
 race: ## gate: all tests pass with the race detector, in any order
 	$(call step,CGO_ENABLED=1 $(GO) test -race -shuffle=on ./... >&2,mend it; go test -race -shuffle=SEED repeats an order)
+
+.PHONY: many
+many: ## kill processes, brokers and Postgres in turn under CLAIMS (50000) claims, and show the figures
+	E2E_CLAIMS=$(CLAIMS) $(GO) test -count=1 -timeout 20m -v -run '^TestManyInstances$$' ./internal/e2e
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)

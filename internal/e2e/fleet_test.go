@@ -170,7 +170,9 @@ func (f *fleet) finish(h *history) verify.Report {
 	}
 	wantNoPHI(f, "GET /v1/dead-letters", f.claims[0].get("/v1/dead-letters").body)
 	for _, i := range f.all() {
-		i.metrics()
+		if got := i.count("claimrail_accept_panics_total"); got != 0 {
+			f.Errorf("%s: got %d panics, want none", i.name, got)
+		}
 		if code, took := i.stop(); code != 0 {
 			f.Errorf("stop %s, which is idle: got exit code %d after %v, want 0", i.name, code, took)
 		}
