@@ -83,7 +83,15 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	done
 
 .PHONY: bench
-bench: ## run all benchmarks
+bench: ## measure every row of docs/benchmarks.md but growth; make bench-NAME measures one
+	cd bench && $(GO) build -o ../bin/bench . && ../bin/bench -root ..
+
+.PHONY: bench-%
+bench-%:
+	cd bench && $(GO) build -o ../bin/bench . && ../bin/bench -root .. $*
+
+.PHONY: hot
+hot: ## run the benchmarks of the hot functions
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: cover
