@@ -27,6 +27,9 @@ const (
 	// WindowBytes is how much may wait in open claims; beyond it the oldest are
 	// given out before their time. One claim that is longer by itself is refused.
 	WindowBytes = 16 << 20
+	// SpanBytes is how far apart in the file the rows of one claim may stand: what is refused
+	// in between waits for them where it is written back in order.
+	SpanBytes = 32 << 20
 	// rememberedClaims is how many claims are known to be closed, at least. Of what
 	// is older the claims database knows: it refuses another claim under the same number.
 	rememberedClaims = 1 << 18
@@ -69,8 +72,8 @@ func NewCSV(r io.Reader, fileSHA256 string) (*CSV, error) {
 	}
 	c.header = bytes.Clone(head)
 	c.open = window{
-		whole:  c.columns.number < 0,
-		claims: map[string]*openClaim{},
+		whole:  c.columns.number < 0 && c.columns.key < 0,
+		claims: map[claimName]*openClaim{},
 		closed: closedClaims{seed: maphash.MakeSeed()},
 	}
 	return c, nil
@@ -85,7 +88,12 @@ func (c *CSV) Header() []byte { return c.header }
 // reader, wrapped; then the claims that were still open are not given, for they may lack rows.
 func (c *CSV) Next() (*Parcel, error) {
 	for {
-		if parcel := c.open.due(c.lastRow, c.err == io.EOF); parcel != nil {
+		if parcel := c.open.due(c.lastRow, c.rows.offset, c.err == io.EOF); parcel != nil {
+			next := c.lastRow + 1
+			if c.rows.overlong {
+				next = c.lastRow // its rest is yet to come
+			}
+			parcel.Settled = c.open.settled(next)
 			return parcel, nil
 		}
 		if c.err != nil {
@@ -100,26 +108,45 @@ func (c *CSV) Next() (*Parcel, error) {
 	}
 }
 
+// readRow is one row as it is put to its claim.
+type readRow struct {
+	row    Row
+	source claim.Source
+	line   claim.RawLine
+	id     claim.Raw         // the claim number
+	key    string            // the claim's key, in an export
+	faults []claim.Violation // of the row as such
+}
+
 // place puts a row to the claim that it belongs to.
 func (c *CSV) place(found *scanned) {
 	if !found.rest {
 		c.lastRow++
 	}
-	row := Row{Number: c.lastRow, Line: found.line, Offset: found.offset, Raw: bytes.Clone(found.raw), Rest: found.rest}
-	source := claim.Source{FileSHA256: c.sum, Row: row.Number}
-	line, id, faults := c.read(found)
-	number := strings.Trim(id.Text, blanks)
-	if c.columns.number >= 0 && (found.fault == CodeQuote && id.Shape == claim.Absent || found.count > len(c.columns.fields)) {
-		number, id = c.guess(found), claim.Raw{}
-		if number != "" {
-			id = claim.Raw{Shape: claim.Text, Text: number}
+	row := readRow{
+		row:    Row{Number: c.lastRow, Line: found.line, Offset: found.offset, Raw: bytes.Clone(found.raw), Rest: found.rest},
+		source: claim.Source{FileSHA256: c.sum, Row: c.lastRow},
+	}
+	c.read(found, &row)
+	name := claimName{number: strings.Trim(row.id.Text, blanks), key: row.key}
+	if c.columns.number >= 0 && (found.fault == CodeQuote && row.id.Shape == claim.Absent || found.count > len(c.columns.fields)) {
+		name.number, row.id = c.guess(found), claim.Raw{}
+		if name.number != "" {
+			row.id = claim.Raw{Shape: claim.Text, Text: name.number}
 		}
 	}
+	if name.number == "" && name.key != "" {
+		row.id = claim.Raw{} // a claim that has another name needs no number
+	}
+	if c.columns.number < 0 && c.columns.key >= 0 && name.key == "" && found.fault == "" {
+		row.faults = append(row.faults, rowViolation(claim.NoField, claim.CodeClaimKey,
+			"this row names no claim: give it its "+ClaimKeyName+", or a column of claim numbers to all"))
+	}
 	switch {
-	case found.rest, !c.open.whole && number == "":
-		c.open.alone(source, row, line, id, faults)
+	case found.rest, !c.open.whole && name == claimName{}:
+		c.open.alone(&row)
 	default:
-		c.open.add(number, id, source, row, line, faults)
+		c.open.add(name, &row)
 	}
 }
 
@@ -152,7 +179,7 @@ func (c *CSV) guess(row *scanned) string {
 			continue
 		}
 		number := string(bytes.Trim(texts[at], blanks+`"`))
-		if _, open := c.open.claims[number]; open && number != "" {
+		if _, open := c.open.claims[claimName{number: number}]; open && number != "" {
 			return number
 		}
 		if guessed == "" && len(number) <= MaxFieldBytes {
@@ -162,47 +189,64 @@ func (c *CSV) guess(row *scanned) string {
 	return guessed
 }
 
-// read gives what the cells of a row say, and what is wrong with them as such. The
+// The texts of a row beside those of the fields of a line, by their slots.
+const (
+	numberSlot = claim.FieldCount + iota
+	keySlot
+	slotCount
+)
+
+// read puts in what the cells of a row say, and what is wrong with them as such. The
 // texts of a row share one string.
-func (c *CSV) read(row *scanned) (line claim.RawLine, id claim.Raw, faults []claim.Violation) {
-	const idSlot = claim.FieldCount
-	var begin, end [claim.FieldCount + 1]int // of each text in c.texts
+func (c *CSV) read(row *scanned, into *readRow) {
+	var begin, end [slotCount]int // of each text in c.texts
 	c.texts = c.texts[:0]
-	line.Shape = claim.Object
+	into.line.Shape = claim.Object
 	if fault := c.rowFault(row); fault.Code != "" {
-		faults = append(faults, fault)
+		into.faults = append(into.faults, fault)
 	}
 	if c.columns.number >= 0 && row.fault == "" {
-		id.Shape = claim.Text // a row that is too short lacks its number: it is not one that needs none
+		into.id.Shape = claim.Text // a row that is too short lacks its number: it is not one that needs none
 	}
 	for i := range min(len(row.cells), len(c.columns.fields)) {
-		field, slot := c.columns.fields[i], idSlot
+		field := c.columns.fields[i]
+		slot := int(field)
 		switch {
 		case field >= 0:
-			slot = int(field)
-			line.Fields[field].Shape = claim.Text
+			into.line.Fields[field].Shape = claim.Text
 		case field == claim.ExternalIDField:
-			id.Shape = claim.Text
+			slot, into.id.Shape = numberSlot, claim.Text
+		case i == c.columns.key:
+			slot = keySlot
 		default:
 			continue
 		}
 		begin[slot] = len(c.texts)
-		if row.cells[i].end-row.cells[i].start <= MaxFieldBytes {
-			c.texts = unquoted(c.texts, row.raw, row.cells[i])
-		} else {
-			faults = append(faults, rowViolation(field, claim.CodeTooLong, "shorten this text: it is longer than any such field may be"))
+		if fault := c.text(row, i); fault.Code != "" {
+			into.faults = append(into.faults, fault)
 		}
 		end[slot] = len(c.texts)
-		if fault := textFault(field, c.texts[begin[slot]:]); fault.Code != "" {
-			faults = append(faults, fault)
-		}
 	}
 	texts := string(c.texts)
-	for i := range line.Fields {
-		line.Fields[i].Text = texts[begin[i]:end[i]]
+	for i := range into.line.Fields {
+		into.line.Fields[i].Text = texts[begin[i]:end[i]]
 	}
-	id.Text = texts[begin[idSlot]:end[idSlot]]
-	return line, id, faults
+	into.id.Text = texts[begin[numberSlot]:end[numberSlot]]
+	into.key = strings.Trim(texts[begin[keySlot]:end[keySlot]], blanks)
+}
+
+// text appends the text of a cell to c.texts, and says what is wrong with its bytes; without a
+// code: nothing.
+func (c *CSV) text(row *scanned, i int) claim.Violation {
+	field, found, from := c.columns.fields[i], row.cells[i], len(c.texts)
+	if found.end-found.start > MaxFieldBytes+1 || !c.columns.guarded() && found.end-found.start > MaxFieldBytes {
+		return rowViolation(field, claim.CodeTooLong, "shorten this text: it is longer than any such field may be")
+	}
+	c.texts = unquoted(c.texts, row.raw, found)
+	if c.columns.guarded() {
+		c.texts = append(c.texts[:from], Unguard(string(c.texts[from:]))...)
+	}
+	return textFault(field, c.texts[from:])
 }
 
 // rowFault says what is wrong with a row as a whole; without a code: nothing.
@@ -238,18 +282,26 @@ func rowViolation(field claim.Field, code, message string) claim.Violation {
 	return claim.Violation{Field: field, Code: code, Severity: claim.Error, Message: message}
 }
 
-func newParcel(id claim.Raw, source claim.Source) *Parcel {
-	return &Parcel{Draft: &claim.Draft{ExternalID: id, Source: source}}
+// newParcel opens the claim of a row; key is that of an export, or empty.
+func newParcel(row *readRow, key string) *Parcel {
+	parcel := &Parcel{Draft: &claim.Draft{ExternalID: row.id, Source: row.source, Given: claim.ParseKey(key)}, Claims: 1}
+	if row.row.Rest {
+		parcel.Claims = 0
+	}
+	return parcel
 }
 
 // add puts a row to the parcel; its faults are from now on those of this line.
-func (p *Parcel) add(row Row, line claim.RawLine, faults []claim.Violation) {
-	for _, fault := range faults {
+func (p *Parcel) add(row *readRow) {
+	for _, fault := range row.faults {
 		fault.Line = len(p.Rows)
 		p.Refused = append(p.Refused, fault)
 	}
-	p.Rows = append(p.Rows, row)
-	p.Draft.Lines = append(p.Draft.Lines, line)
+	if !row.row.Rest {
+		p.Lines++
+	}
+	p.Rows = append(p.Rows, row.row)
+	p.Draft.Lines = append(p.Draft.Lines, row.line)
 }
 
 // Faults gives all that is wrong with a claim, by row: what the parcel was refused
@@ -259,9 +311,13 @@ func (c *CSV) Faults(parcel *Parcel, found []claim.Violation) []Fault {
 	faults := make([]Fault, 0, len(parcel.Refused)+len(found))
 	add := func(v *claim.Violation) {
 		row := parcel.Rows[max(v.Line, 0)]
+		column := c.columns.names[v.Field]
+		if v.Code == claim.CodeClaimKey {
+			column = ClaimKeyName
+		}
 		faults = append(faults, Fault{
-			Row: row.Number, Line: row.Line, Field: v.Field, Column: c.columns.names[v.Field],
-			Code: v.Code, Severity: v.Severity, Message: v.Message,
+			Row: row.Number, Line: row.Line, Field: v.Field, Column: column,
+			Code: v.Code, Severity: v.Severity, Found: maskOf(v.Found), Message: v.Message,
 		})
 	}
 	type place struct {

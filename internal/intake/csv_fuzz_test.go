@@ -46,6 +46,34 @@ func checkRows(t *testing.T, input []byte, header []byte, rows []intake.Row) {
 	}
 }
 
+// checkSettled proves of a parcel, the last of those with the rows given, that all rows in front
+// of its Settled were given, and that it stands for the rows that it has; settled is that
+// of the parcel before.
+func checkSettled(t *testing.T, parcel *intake.Parcel, given []intake.Row, settled *int) {
+	t.Helper()
+	below, lines := map[int]bool{}, 0
+	for i, row := range given {
+		if row.Number < parcel.Settled {
+			below[row.Number] = true
+		}
+		if i >= len(given)-len(parcel.Rows) {
+			if row.Number < *settled {
+				t.Fatalf("row %d is given, though rows below %d were settled", row.Number, *settled)
+			}
+			if !row.Rest {
+				lines++
+			}
+		}
+	}
+	if len(below) != parcel.Settled-1 {
+		t.Fatalf("got %d rows below %d, want all", len(below), parcel.Settled)
+	}
+	if claims := min(lines, 1); parcel.Lines != lines || parcel.Claims != claims {
+		t.Fatalf("got %d claims of %d lines, want %d of %d", parcel.Claims, parcel.Lines, claims, lines)
+	}
+	*settled = parcel.Settled
+}
+
 // No input stops the reader or loses a byte: header and rows, as they stood, are the input
 // again, and every fault has its place.
 // No file makes the reader panic, lose a byte, give a claim twice or refuse one
@@ -66,6 +94,7 @@ func FuzzCSV(f *testing.F) {
 			t.Fatalf("got %v, want a *HeaderError or a *SyntaxError", err)
 		}
 		var rows []intake.Row
+		settled := 1
 		accepted := map[string]bool{}
 		for {
 			parcel, err := reader.Next()
@@ -90,6 +119,7 @@ func FuzzCSV(f *testing.F) {
 				accepted[found.ExternalID] = true
 			}
 			rows = append(rows, parcel.Rows...)
+			checkSettled(t, parcel, rows, &settled)
 		}
 		checkRows(t, input, reader.Header(), rows)
 	})

@@ -145,13 +145,20 @@ func csvSyntaxError(data []byte, offset int, problem string) *SyntaxError {
 type columns struct {
 	fields []claim.Field // of each column; NoField for those that are ignored
 	number int           // the column of the claim number; -1 for none
+	key    int           // the column of the claim's key, by which an export is known; -1 for none
 	names  map[claim.Field]string
+	// errors are the columns of a file of rejects, which say what was wrong; isRejects: all three are there.
+	errors    [3]int
+	isRejects bool
 }
+
+// guarded tells whether cells that look like formulas have an apostrophe in front: see Guard.
+func (c *columns) guarded() bool { return c.key >= 0 || c.isRejects }
 
 // readColumns finds the field of every column. Every field but the quadrant must
 // have one column; quadrant and claim number may have one. Error: *HeaderError.
 func readColumns(row scanned) (columns, error) {
-	found := columns{number: -1, names: map[claim.Field]string{}}
+	found := columns{number: -1, key: -1, errors: [...]int{-1, -1, -1}, names: map[claim.Field]string{}}
 	wrong := &HeaderError{}
 	report := func(field claim.Field, column, code, message string) {
 		wrong.Faults = append(wrong.Faults, Fault{
@@ -166,6 +173,9 @@ func readColumns(row scanned) (columns, error) {
 		field, known := fieldOf(text)
 		found.fields = append(found.fields, field)
 		if !known {
+			if found.special(string(text), i) {
+				report(field, ClaimKeyName, claim.CodeRepeated, "two columns are called "+ClaimKeyName+"; remove one")
+			}
 			continue
 		}
 		if _, repeated := found.names[field]; repeated {
@@ -185,7 +195,24 @@ func readColumns(row scanned) (columns, error) {
 	if len(wrong.Faults) > 0 {
 		return columns{}, wrong
 	}
+	found.isRejects = found.errors[0] >= 0 && found.errors[1] >= 0 && found.errors[2] >= 0
 	return found, nil
+}
+
+// special writes down column i if it is one of an export, or of a file of rejects, and tells
+// whether it is a second one for the claim's key.
+func (c *columns) special(name string, i int) (repeated bool) {
+	switch name {
+	case ClaimKeyName:
+		repeated, c.key = c.key >= 0, i
+	case ErrorFieldName:
+		c.errors[0] = i
+	case ErrorCodeName:
+		c.errors[1] = i
+	case ErrorMessageName:
+		c.errors[2] = i
+	}
+	return repeated
 }
 
 // displayed gives the name of a column as it may stand in a message: in one line,

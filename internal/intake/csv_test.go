@@ -57,48 +57,79 @@ func describeFaults(faults []intake.Fault) string {
 // csvVerdict says what becomes of a file, a line for each claim.
 func csvVerdict(input string) string {
 	reader, err := intake.NewCSV(strings.NewReader(input), "sum")
+	return claimVerdicts(reader, err)
+}
+
+// reader is a reader of any format.
+type reader interface {
+	Next() (*intake.Parcel, error)
+	Faults(*intake.Parcel, []claim.Violation) []intake.Fault
+}
+
+// claimVerdicts says what becomes of the claims of a reader that was opened, or not.
+func claimVerdicts(from reader, err error) string {
+	var text []string
+	for err == nil {
+		var parcel *intake.Parcel
+		if parcel, err = from.Next(); err == nil {
+			text = append(text, parcelVerdict(from, parcel))
+		}
+	}
 	var header *intake.HeaderError
 	var syntax *intake.SyntaxError
+	var format *intake.FormatError
 	switch {
 	case errors.As(err, &header):
-		return "header: " + describeFaults(header.Faults)
+		text = append(text, "header: "+describeFaults(header.Faults))
 	case errors.As(err, &syntax):
-		return "syntax: " + syntax.Error()
-	case err != nil:
-		return "unexpected: " + err.Error()
-	}
-	var text []string
-	for {
-		parcel, err := reader.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return "unexpected: " + err.Error()
-		}
-		var rows []string
-		for _, row := range parcel.Rows {
-			rows = append(rows, fmt.Sprint(row.Number))
-		}
-		found, violations := validate(parcel.Draft)
-		word, rest := "refused", ""
-		if found != nil && len(parcel.Refused) == 0 {
-			violations = found.Warnings
-			word, rest = "claim", fmt.Sprintf(", net %s", found.NetFee())
-			if found.ExternalID != "" {
-				rest += ", id " + found.ExternalID
-			}
-		}
-		rest = word + " of rows " + strings.Join(rows, " ") + rest
-		if faults := reader.Faults(parcel, violations); len(faults) > 0 {
-			rest += ": " + describeFaults(faults)
-		}
-		text = append(text, rest)
+		text = append(text, "syntax: "+syntax.Error())
+	case errors.As(err, &format):
+		text = append(text, "format: "+format.Found.String()+": "+format.Problem)
+	case err != io.EOF:
+		text = append(text, "unexpected: "+err.Error())
 	}
 	if text == nil {
 		return "nothing"
 	}
 	return strings.Join(text, "\n")
+}
+
+// judge says whether a claim is accepted, and what is wrong with it.
+func judge(from reader, parcel *intake.Parcel) (*claim.Claim, []intake.Fault) {
+	if parcel.Draft == nil {
+		return nil, from.Faults(parcel, nil)
+	}
+	found, violations := validate(parcel.Draft)
+	if found != nil {
+		violations = found.Warnings
+	}
+	if len(parcel.Refused) > 0 {
+		found = nil
+	}
+	return found, from.Faults(parcel, violations)
+}
+
+func parcelVerdict(from reader, parcel *intake.Parcel) string {
+	var rows []string
+	for _, row := range parcel.Rows {
+		rows = append(rows, fmt.Sprint(row.Number))
+	}
+	found, faults := judge(from, parcel)
+	word, rest := "refused", ""
+	if found != nil {
+		word, rest = "claim", fmt.Sprintf(", net %s", found.NetFee())
+		if found.ExternalID != "" {
+			rest += ", id " + found.ExternalID
+		}
+		if parcel.Draft.Given.Kind != claim.NoKey {
+			rest += fmt.Sprintf(", key %s %s", found.Key.Kind, found.Key.Value)
+		}
+	}
+	rest = word + " of rows " + strings.Join(rows, " ") + rest
+	if len(faults) > 0 {
+		rest += ": " + describeFaults(faults)
+	}
+	return rest
 }
 
 // Hostile and odd files have the verdicts, and the places, of the golden.
@@ -402,6 +433,11 @@ func TestRowTooLong(t *testing.T) {
 					t.Errorf("length %d: got piece of row %d, refused %v", test.length, parcel.Rows[0].Number, parcel.Refused)
 				}
 				rows = append(rows, parcel.Rows...)
+			}
+			given, settled := []intake.Row(nil), 1
+			for _, parcel := range parcels {
+				given = append(given, parcel.Rows...)
+				checkSettled(t, parcel, given, &settled)
 			}
 			for _, row := range append(rows, whole.Rows[1:]...) {
 				if len(row.Raw) > intake.MaxRowBytes+len("\r\n") {

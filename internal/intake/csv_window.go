@@ -7,38 +7,44 @@ import (
 )
 
 // window holds the claims that may still get rows. Its memory is bounded: by
-// WindowRows and WindowBytes for the rows, by rememberedClaims for the numbers of
+// WindowRows and WindowBytes for the rows, by rememberedClaims for the names of
 // claims that are closed.
 type window struct {
 	whole  bool // there are no claim numbers: the file is one claim, open to its end
-	claims map[string]*openClaim
+	claims map[claimName]*openClaim
 	queue  []*openClaim // in the order of their first rows; closed ones among them
 	bytes  int          // of all rows of open claims
 	ready  *Parcel      // to be given before anything else
 	closed closedClaims
 }
 
+// claimName is what tells the rows of one claim from those of others.
+type claimName struct {
+	number string // the sender's claim number
+	key    string // as an export gives it, for claims that go by another name than their number
+}
+
 type openClaim struct {
-	number string
+	name   claimName
 	parcel *Parcel // nil when it was given out
 	bytes  int
 }
 
 // add puts a row to its claim, which it opens where it is not open. A row of a
 // claim that was closed can not be put back to it: it makes a claim that is refused.
-func (w *window) add(number string, id claim.Raw, source claim.Source, row Row, line claim.RawLine, faults []claim.Violation) {
-	found := w.claims[number]
+func (w *window) add(name claimName, row *readRow) {
+	found := w.claims[name]
 	if found == nil {
-		found = &openClaim{number: number, parcel: newParcel(id, source)}
-		w.claims[number] = found
+		found = &openClaim{name: name, parcel: newParcel(row, name.key)}
+		w.claims[name] = found
 		w.queue = append(w.queue, found)
-		if refusal, late := w.closed.refusal(number); late {
+		if refusal, late := w.closed.refusal(name); late {
 			found.parcel.Refused = append(found.parcel.Refused, refusal)
 		}
 	}
-	found.parcel.add(row, line, faults)
-	found.bytes += len(row.Raw)
-	w.bytes += len(row.Raw)
+	found.parcel.add(row)
+	found.bytes += len(row.row.Raw)
+	w.bytes += len(row.row.Raw)
 	if found.bytes > WindowBytes {
 		found.parcel.Refused = append(found.parcel.Refused, claim.Violation{
 			Line: claim.WholeClaim, Field: claim.NoField, Code: CodeClaimTooLong, Severity: claim.Error,
@@ -51,23 +57,21 @@ func (w *window) add(number string, id claim.Raw, source claim.Source, row Row, 
 }
 
 // alone readies a row that belongs to no claim that could be told.
-func (w *window) alone(source claim.Source, row Row, line claim.RawLine, id claim.Raw, faults []claim.Violation) {
-	parcel := newParcel(id, source)
-	parcel.add(row, line, faults)
-	w.ready = parcel
+func (w *window) alone(row *readRow) {
+	w.ready = newParcel(row, "")
+	w.ready.add(row)
 }
 
-// due gives a claim that is complete as far as can be told, or nil: when lastRow
-// is WindowRows behind its first row, when too much waits, or at the end.
-func (w *window) due(lastRow int, ended bool) *Parcel {
+// due gives a claim that is complete as far as can be told, or nil: when lastRow, which ends at
+// the offset, is WindowRows or SpanBytes behind its first row, when too much waits, or at the end.
+func (w *window) due(lastRow int, offset int64, ended bool) *Parcel {
 	if parcel := w.ready; parcel != nil {
 		w.ready = nil
 		return parcel
 	}
 	for len(w.queue) > 0 {
 		first := w.queue[0]
-		if first.parcel != nil && !ended &&
-			(w.whole || lastRow-first.parcel.Rows[0].Number+1 < WindowRows && w.bytes <= WindowBytes) {
+		if first.parcel != nil && !ended && !w.isDue(&first.parcel.Rows[0], lastRow, offset) {
 			return nil
 		}
 		w.queue[0] = nil // the slice's memory lives on for a while
@@ -79,13 +83,33 @@ func (w *window) due(lastRow int, ended bool) *Parcel {
 	return nil
 }
 
+// isDue tells whether the claim of that first row, the oldest, is to be given out. A claim that
+// is the whole file is not, as long as the window holds it; then its further rows are refused with it.
+func (w *window) isDue(first *Row, lastRow int, offset int64) bool {
+	if offset-first.Offset > SpanBytes {
+		return true
+	}
+	return !w.whole && (lastRow-first.Number+1 >= WindowRows || w.bytes > WindowBytes)
+}
+
+// settled gives the number of the first row that is still in an open claim, or else next.
+func (w *window) settled(next int) int {
+	for _, waiting := range w.queue {
+		if waiting.parcel != nil {
+			return min(next, waiting.parcel.Rows[0].Number)
+		}
+		w.queue = w.queue[1:]
+	}
+	return next
+}
+
 // give closes a claim.
 func (w *window) give(found *openClaim, full bool) *Parcel {
 	parcel := found.parcel
 	found.parcel = nil
 	w.bytes -= found.bytes
-	delete(w.claims, found.number)
-	w.closed.add(found.number, full)
+	delete(w.claims, found.name)
+	w.closed.add(found.name, full)
 	return parcel
 }
 
@@ -102,18 +126,22 @@ type closedClaims struct {
 // large.
 const fullBit = 1
 
-func (c *closedClaims) add(number string, full bool) {
+func (c *closedClaims) add(name claimName, full bool) {
 	if len(c.recent) >= rememberedClaims {
 		c.older, c.recent = c.recent, nil
 	}
 	if c.recent == nil {
 		c.recent = map[uint64]struct{}{}
 	}
-	hash := maphash.String(c.seed, number) &^ fullBit
+	hash := c.hash(name)
 	c.recent[hash] = struct{}{}
 	if full {
 		c.recent[hash|fullBit] = struct{}{}
 	}
+}
+
+func (c *closedClaims) hash(name claimName) uint64 {
+	return maphash.Comparable(c.seed, name) &^ fullBit
 }
 
 func (c *closedClaims) has(hash uint64) bool {
@@ -122,9 +150,9 @@ func (c *closedClaims) has(hash uint64) bool {
 	return recent || older
 }
 
-// refusal says what is wrong with a row of this claim number, if it was closed.
-func (c *closedClaims) refusal(number string) (claim.Violation, bool) {
-	hash := maphash.String(c.seed, number) &^ fullBit
+// refusal says what is wrong with a row of this claim, if it was closed.
+func (c *closedClaims) refusal(name claimName) (claim.Violation, bool) {
+	hash := c.hash(name)
 	switch {
 	case c.has(hash | fullBit):
 		return claim.Violation{

@@ -16,8 +16,9 @@ const (
 	StoredName = "stored"
 )
 
-// envelope reads {"external_claim_id", "lines", "source"}, and of an export "claim_key". Names
-// stand here as they are: this form is ours, and a name that means nothing is refused.
+// envelope reads {"external_claim_id", "lines", "source"}, and of an export "claim_key"; what a
+// file of rejects says is wrong is passed over. Names stand here as they are: this form is ours,
+// and a name that means nothing is refused.
 func (r *jsonReader) envelope(draft *claim.Draft) error {
 	refused := &Refused{}
 	seen := map[string]bool{}
@@ -50,6 +51,8 @@ func (r *jsonReader) envelope(draft *claim.Draft) error {
 func (r *jsonReader) member(name string, seen map[string]bool, draft *claim.Draft, refused *Refused) (err error) {
 	switch name {
 	case "external_claim_id", "lines", "source", ClaimKeyName, StoredName:
+	case ErrorFieldName, ErrorCodeName, ErrorMessageName:
+		return r.skip()
 	default:
 		refused.add(claim.NoField, CodeUnknownField,
 			`a claim has "external_claim_id", "lines" and "source"; remove or correct the other name`)

@@ -21,9 +21,9 @@ type Parcel struct {
 	// be accepted, even where Validate finds nothing; see the reader's Faults for both together.
 	Refused []claim.Violation
 	// Claims is how many claims it stands for: 1, but of a set of X12 that is refused as a whole
-	// all that are in it, and 0 of a set without claims.
+	// all that are in it, and 0 of a set without claims and of the rest of a row.
 	Claims int
-	// Lines is how many lines, or rows, it stands for.
+	// Lines is how many lines, or rows, it stands for; 0 where they could not be told.
 	Lines int
 	// Settled: every row before the one of this number is in this parcel or in one before it, so
 	// that what is rejected can be written in the order in which it stood. CSV only.
@@ -43,6 +43,9 @@ type Fault struct {
 	Found    string // the form of what was found: see Mask; empty where nothing was
 	Message  string // what to change
 }
+
+// maskOf gives the form of what a violation found, if it found a text, a number or a truth value.
+func maskOf(found claim.Raw) string { return Mask(found.Text) }
 
 // maxMaskBytes bounds a mask.
 const maxMaskBytes = 24
