@@ -3,20 +3,27 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/claimrail/claimrail/internal/money"
 )
 
-// ErrLostImport: another runner has taken the import over, or it was cancelled; what this
-// one reports of it counts no more.
+// ErrLostImport: another runner has taken the import over, or it has ended; what this one
+// reports of it counts no more, and it can store no more of it.
 var ErrLostImport = errors.New("the import is no longer this runner's")
+
+// NeverReceived is the error of an import that was forgotten while its bytes came in.
+const NeverReceived = "the file never came in to its end"
 
 // Limits of imports.
 const (
 	MaxPartBytes   = 1 << 20 // of one part, as it is kept
+	MaxParts       = 100_000 // of one kind
 	MaxImportPage  = 200     // imports in one page of Imports
 	MaxImportName  = 255     // bytes of an import's name
 	MaxImportError = 300     // bytes of the error that is kept
@@ -58,11 +65,32 @@ type Import struct {
 	StartedAt   time.Time // of the first run; zero before
 	FinishedAt  time.Time // zero before
 	LeasedUntil time.Time // until when its runner is thought to be alive
+	Forgotten   bool      // its parts were removed; see Forget
 	Tally
 }
 
-// Tally counts what became of a file. At the end, of claims and of lines alike, what was
-// accepted, duplicate and rejected is what was read.
+// CheckNew tells what keeps an import from being created as it is.
+func (i *Import) CheckNew() error {
+	hex := strings.Trim(i.SHA256, "0123456789abcdef") == ""
+	switch {
+	case i.State != ImportReceiving && i.State != ImportQueued && i.State != ImportRunning:
+		return fmt.Errorf("state is %q, want %q, %q or %q", i.State, ImportReceiving, ImportQueued, ImportRunning)
+	case i.State != ImportRunning && !i.Kept:
+		return errors.New("it waits for any runner, and is not kept")
+	case i.State == ImportRunning && !i.LeasedUntil.After(i.CreatedAt):
+		return errors.New("it runs, and has no lease")
+	case len(i.Name) > MaxImportName || !utf8.ValidString(i.Name) || strings.ContainsRune(i.Name, 0):
+		return fmt.Errorf("name of %d bytes, want at most %d of UTF-8 without NUL", len(i.Name), MaxImportName)
+	case i.SHA256 != "" && (len(i.SHA256) != 64 || !hex):
+		return errors.New("SHA-256 is not 64 digits of lower-case hex")
+	default:
+		return nil
+	}
+}
+
+// Tally counts what became of a file. Once the import has ended, of claims and of lines
+// alike, what was accepted, duplicate and rejected is what was read. Of one that was
+// cancelled, or failed, what was read but not decided does not count as read.
 type Tally struct {
 	ReadBytes int64 // of the file, as sent
 	Claims    Fates
@@ -87,33 +115,42 @@ const (
 
 // Imports is the files on their way in, and what became of them. An import's accepted
 // claims and lines are counted by Accept itself, in its transaction: see Submission.Import.
-// So they are exact, whatever happens to the runner, and ReportImport does not set them.
+// So they are exact, whatever happens to the runner, and no report sets them; but for a dry
+// run, whose reports say what would be accepted.
+//
+// A run is the hold that a runner has of an import, for as long as its lease, and after
+// that until another takes it. All methods but TakeImport and ResumeImport may be called
+// again after ErrUnknownOutcome, and do the same again.
 type Imports interface {
 	// CreateImport adds an import in the state given (ImportReceiving, ImportQueued or
-	// ImportRunning), at i.CreatedAt. One that is Running has Run 1, and a lease.
+	// ImportRunning), at i.CreatedAt; CheckNew says what else it demands. One that is Running has Run 1, started then, and the
+	// lease given. Its counts are 0. The same ID again changes nothing.
 	CreateImport(ctx context.Context, i Import) error
-	// AppendPart keeps part n, from 0, of a file of the import. The same part again replaces
-	// what was there.
-	AppendPart(ctx context.Context, id uuid.UUID, kind PartKind, n int, body []byte) error
+	// AppendPart keeps part n, from 0, of a file of an import that runs as run or, with run 0,
+	// that is Receiving; of another: ErrLostImport. The same part again replaces what was
+	// there. It has 1 to MaxPartBytes.
+	AppendPart(ctx context.Context, id uuid.UUID, run int, kind PartKind, n int, body []byte) error
 	// Part gives part n, or ErrNotFound behind the last.
 	Part(ctx context.Context, id uuid.UUID, kind PartKind, n int) ([]byte, error)
-	// DropParts removes all parts of a kind from n on.
-	DropParts(ctx context.Context, id uuid.UUID, kind PartKind, n int) error
+	// DropParts removes all parts of a kind from n on, of an import that AppendPart would take
+	// one for; of another: ErrLostImport. It takes several transactions, as Forget does.
+	DropParts(ctx context.Context, id uuid.UUID, run int, kind PartKind, n int) error
 	// QueueImport says that all bytes of an import that was Receiving are here: its hash and
 	// its size are set, and it waits for a runner. In another state: ErrLostImport.
 	QueueImport(ctx context.Context, id uuid.UUID, sha256 string, bytes int64) error
 	// TakeImport gives the oldest import that is Kept, and Queued, or Running under a lease
-	// that ended before now. It is now Running, with Run raised, leased until the given
-	// time, and its tally is as before. ErrNotFound where there is none.
+	// that is over at now. It is now Running, with Run raised, leased until the given time,
+	// and its tally is as before. ErrNotFound where there is none.
 	TakeImport(ctx context.Context, now, until time.Time) (Import, error)
 	// ResumeImport takes one import as TakeImport does, Kept or not, for a runner that has the
-	// file. An import that is ended, or leased beyond now: ErrLostImport.
+	// file. One that is Receiving, ended, or leased beyond now: ErrLostImport.
 	ResumeImport(ctx context.Context, id uuid.UUID, now, until time.Time) (Import, error)
 	// ReportImport sets format and tally, but for what was accepted, of an import that runs as
 	// run, and extends its lease. ErrLostImport where it does not.
 	ReportImport(ctx context.Context, id uuid.UUID, run int, format string, tally Tally, until time.Time) error
-	// FinishImport reports for the last time, and ends the import in the state given. Its lease
-	// is over. ErrLostImport where it does not run as run.
+	// FinishImport reports for the last time, and ends the import in the state and with the
+	// error given. Its lease is over. ErrLostImport where it does not run as i.Run. An import
+	// that is Done and does not add up is an error of no kind.
 	FinishImport(ctx context.Context, i Import, now time.Time) error
 	// CancelImport ends an import that has not ended; one that has stays as it is.
 	CancelImport(ctx context.Context, id uuid.UUID, now time.Time) (Import, error)
@@ -126,9 +163,10 @@ type Imports interface {
 	// has not ended; or ErrNotFound.
 	UnfinishedImport(ctx context.Context, sha256 string) (Import, error)
 	// Forget removes the parts of imports that ended before a time, and those of imports that
-	// are Receiving and were created before it, which fail; the imports themselves stay. It
-	// says of how many.
-	Forget(ctx context.Context, before time.Time) (int, error)
+	// are Receiving and were created before it, which fail now; the imports themselves stay.
+	// It says of how many. It takes several transactions, so as not to keep others waiting;
+	// after an error, call it again.
+	Forget(ctx context.Context, before, now time.Time) (int, error)
 	// Known says of each claim what Accept would find: Existing, ErrOtherClaim, or neither. It
 	// stores nothing, and another may store the claim meanwhile. 1..MaxBatchClaims claims.
 	Known(ctx context.Context, batch []Submission) ([]Outcome, error)

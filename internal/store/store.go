@@ -20,8 +20,8 @@ import (
 
 // Kinds of error. Test for them with errors.Is; everything else is a defect.
 var (
-	// ErrNotFound: there is no such claim.
-	ErrNotFound = errors.New("no such claim")
+	// ErrNotFound: there is no such claim, import or part.
+	ErrNotFound = errors.New("not found")
 	// ErrOtherClaim: the key is taken by a claim with other content.
 	ErrOtherClaim = errors.New("another claim was accepted under this key")
 	// ErrUnavailable: the database can not be reached, is busy or is full; nothing
@@ -45,7 +45,8 @@ type Submission struct {
 	Claim       *claim.Claim
 	Traceparent string // W3C trace context, to travel with the message; may be empty
 	// Import is the import that the claim is of, if any. Where the claim is new, Accept counts it
-	// and its lines with that import, in the same transaction.
+	// and its lines with that import, in the same transaction. One that does not run, or is a
+	// dry run, takes no new claim: then Accept gives ErrLostImport, and nothing is stored.
 	Import uuid.UUID
 }
 
@@ -156,6 +157,7 @@ type Rate struct {
 // the kinds above.
 type Engine interface {
 	outbox.Rows
+	Imports
 
 	// Accept stores the submissions in one transaction, at now, each with its lines,
 	// totals and outbox row (Pending, due at once). A claim whose id is there already

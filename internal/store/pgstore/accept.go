@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/claimrail/claimrail/internal/claim"
@@ -35,6 +36,9 @@ const addTotals = `INSERT INTO provider_totals AS t (provider_npi, total_net_fee
 	ON CONFLICT (provider_npi) DO UPDATE SET
 	total_net_fee_cents = t.total_net_fee_cents + excluded.total_net_fee_cents,
 	claim_count = t.claim_count + excluded.claim_count`
+
+const addImported = `UPDATE imports SET claims_accepted = claims_accepted + $2, lines_accepted = lines_accepted + $3
+	WHERE import_id = $1 AND state = 'running' AND NOT dry_run`
 
 // Accept stores the batch in one transaction; see store.Engine. A provider's total
 // that would not fit is an error of no kind that wraps money.ErrRange.
@@ -69,12 +73,8 @@ func (s *Store) accept(ctx context.Context, batch []store.Submission, lines int,
 	known := make(map[uuid.UUID]stored, len(batch))
 	rows := newAcceptRows(now, len(batch), lines)
 	err := s.schema.Read(ctx, "accept claims: look for those there already", func(ctx context.Context, pool *pgxpool.Pool) error {
-		ids := make(pgfile.UUIDs, len(batch))
-		for i := range batch {
-			ids[i] = batch[i].Claim.ID
-		}
 		look := &pgx.Batch{}
-		look.Queue(existingQuery, [][16]byte(ids)).Query(scanStored(known))
+		look.Queue(existingQuery, claimIDs(batch)).Query(scanStored(known))
 		look.Queue(lockIDs)
 		look.Queue(takeIDs, len(batch), lines).QueryRow(func(row pgx.Row) error { return row.Scan(&rows.nextSeq, &rows.nextLine) })
 		return pool.SendBatch(ctx, look).Close()
@@ -92,6 +92,14 @@ func (s *Store) accept(ctx context.Context, batch []store.Submission, lines int,
 	rows.sortKeys()
 	err = s.schema.Write(ctx, "accept claims", rows.insert)
 	return outcomes, err
+}
+
+func claimIDs(batch []store.Submission) [][16]byte {
+	ids := make([][16]byte, len(batch))
+	for i := range batch {
+		ids[i] = batch[i].Claim.ID
+	}
+	return ids
 }
 
 // stored is what Accept needs of a claim that is there already.
@@ -141,8 +149,12 @@ type acceptRows struct {
 		received, due         pgfile.Times
 		postings, traceparent pgfile.Texts
 	}
-	totals map[claim.NPI]store.ProviderTotal
+	totals   map[claim.NPI]store.ProviderTotal
+	imported map[uuid.UUID]imported // nil where no new claim is of an import
 }
+
+// imported counts the new claims and lines of an import.
+type imported struct{ claims, lines int64 }
 
 func newAcceptRows(now time.Time, claims, lines int) *acceptRows {
 	r := &acceptRows{now: now.UTC().Truncate(time.Microsecond), totals: make(map[claim.NPI]store.ProviderTotal)}
@@ -157,23 +169,28 @@ func (r *acceptRows) collect(batch []store.Submission, known map[uuid.UUID]store
 	outcomes := make([]store.Outcome, len(batch))
 	for i := range batch {
 		c := batch[i].Claim
-		found, exists := known[c.ID]
-		switch {
-		case exists && found.fingerprint == c.Fingerprint:
-			outcomes[i] = found.outcome
-		case exists:
-			outcomes[i] = store.Outcome{Err: store.ErrOtherClaim}
-		default:
-			outcomes[i] = store.Outcome{FirstLineID: r.nextLine, ReceivedAt: r.now}
+		outcome, exists := find(known, c)
+		if !exists {
+			outcome = store.Outcome{FirstLineID: r.nextLine, ReceivedAt: r.now}
 			if err := r.add(&batch[i]); err != nil {
 				return nil, fmt.Errorf("claim %s: %w", c.ID, err)
 			}
-			again := outcomes[i]
+			again := outcome
 			again.Existing = true
 			known[c.ID] = stored{c.Fingerprint, again}
 		}
+		outcomes[i] = outcome
 	}
 	return outcomes, nil
+}
+
+// find gives the outcome of a claim whose id is known; false: it is not.
+func find(known map[uuid.UUID]stored, c *claim.Claim) (store.Outcome, bool) {
+	found, exists := known[c.ID]
+	if exists && found.fingerprint != c.Fingerprint {
+		return store.Outcome{Err: store.ErrOtherClaim}, true
+	}
+	return found.outcome, exists
 }
 
 // add adds the rows of one new claim.
@@ -206,6 +223,13 @@ func (r *acceptRows) add(submission *store.Submission) error {
 		}
 		total.ClaimCount++
 		r.totals[share.ProviderNPI] = total
+	}
+	if submission.Import != uuid.Nil {
+		if r.imported == nil {
+			r.imported = make(map[uuid.UUID]imported)
+		}
+		count := r.imported[submission.Import]
+		r.imported[submission.Import] = imported{count.claims + 1, count.lines + int64(len(c.Lines))}
 	}
 	message := submission.Message(r.now)
 	r.messages.id = append(r.messages.id, c.ID)
@@ -242,7 +266,8 @@ func permute[S ~[]E, E any](values S, order []int) S {
 }
 
 // insert writes what was collected: first the keys, for if one is taken all the rest is
-// in vain; last the totals, for their rows are the ones that other committers wait for.
+// in vain; last the totals and the imports, for their rows are the ones that other
+// committers wait for. All take them in the same order.
 func (r *acceptRows) insert(ctx context.Context, tx *pgfile.Tx) error {
 	for _, rows := range []pgfile.Rows{r.keyRows(), r.claims.rows(), r.lines.rows(), r.shareRows(), r.messageRows()} {
 		if err := tx.Insert(ctx, rows); err != nil {
@@ -255,5 +280,23 @@ func (r *acceptRows) insert(ctx context.Context, tx *pgfile.Tx) error {
 		ids[i], totals[i], counts[i] = int64(npi), int64(r.totals[npi].TotalNetFee), r.totals[npi].ClaimCount
 	}
 	tx.Queue(addTotals, ids, totals, counts)
-	return nil
+	return r.countImported(ctx, tx)
+}
+
+// countImported adds to the imports that claims are of. Whether they still run has to be
+// known before the commit, so it costs a round trip.
+func (r *acceptRows) countImported(ctx context.Context, tx *pgfile.Tx) error {
+	if r.imported == nil {
+		return nil
+	}
+	byID := func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
+	for _, id := range slices.SortedFunc(maps.Keys(r.imported), byID) {
+		tx.Queue(addImported, [16]byte(id), r.imported[id].claims, r.imported[id].lines).Exec(func(tag pgconn.CommandTag) error {
+			if tag.RowsAffected() == 0 {
+				return fmt.Errorf("count claims of import %s: %w", id, store.ErrLostImport)
+			}
+			return nil
+		})
+	}
+	return tx.Flush(ctx)
 }

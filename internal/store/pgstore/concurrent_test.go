@@ -135,16 +135,21 @@ func TestConcurrentCommitters(t *testing.T) {
 }
 
 // When the answer to COMMIT is lost, Accept says that nobody knows; accepted again, the
-// claim turns out to be there.
+// claim turns out to be there, and its import has counted it once.
 func TestLostCommitIsFoundByAcceptingAgain(t *testing.T) {
 	t.Parallel()
 	proxy := pgtest.NewProxy(t, pgtest.Start(t).Database(t))
 	engine := open(t, proxy.URL)
 	defer func() { _ = engine.Close() }()
 	for _, size := range []int{1, 100} {
+		file := store.Import{ID: uuid.New(), State: store.ImportRunning, CreatedAt: noon(), LeasedUntil: noon().Add(time.Minute)}
+		if err := engine.CreateImport(t.Context(), file); err != nil {
+			t.Fatal(err)
+		}
 		var batch []store.Submission
 		for i := range size {
 			batch = append(batch, made(size*1000+i, 5))
+			batch[i].Import = file.ID
 		}
 		proxy.LoseCommit()
 		if got, err := engine.Accept(t.Context(), batch, noon()); !errors.Is(err, store.ErrUnknownOutcome) {
@@ -158,6 +163,10 @@ func TestLostCommitIsFoundByAcceptingAgain(t *testing.T) {
 			if !outcome.Existing {
 				t.Errorf("claim %d of %d: got %+v, want it existing", i, size, outcome)
 			}
+		}
+		counted, err := engine.Import(t.Context(), file.ID)
+		if err != nil || counted.Claims.Accepted != int64(size) || counted.Lines.Accepted != int64(size) {
+			t.Errorf("import of %d claims: got %+v, %v", size, counted.Tally, err)
 		}
 	}
 }

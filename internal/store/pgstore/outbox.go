@@ -169,7 +169,7 @@ func (r *heldRow) apply(change *outbox.Change, now time.Time) (bool, error) {
 	case outbox.MarkFailed:
 		if met = pending && sameGen; met {
 			r.attempts++
-			r.dueAt, r.reason = change.DueAt, clip(change.Reason)
+			r.dueAt, r.reason = change.DueAt, clip(change.Reason, outbox.MaxReasonBytes)
 		}
 	case outbox.Postpone:
 		if met = sent && sameGen; met {
@@ -187,11 +187,11 @@ func (r *heldRow) apply(change *outbox.Change, now time.Time) (bool, error) {
 		}
 	case outbox.MarkDead:
 		if met = r.state != outbox.Discarded; met {
-			r.state, r.dueAt, r.reason = outbox.Dead, change.DueAt, clip(change.Reason)
+			r.state, r.dueAt, r.reason = outbox.Dead, change.DueAt, clip(change.Reason, outbox.MaxReasonBytes)
 		}
 	case outbox.MarkDiscarded:
 		met = true
-		r.state, r.reason = outbox.Discarded, clip(change.Reason)
+		r.state, r.reason = outbox.Discarded, clip(change.Reason, outbox.MaxReasonBytes)
 	case outbox.Settle:
 		return r.settle(change), nil
 	default:
@@ -247,12 +247,12 @@ func writeHeld(tx *pgfile.Tx, held map[uuid.UUID]*heldRow, now time.Time) {
 }
 
 // clip cuts a reason to what is kept, between two characters. Postgres takes no NUL.
-func clip(reason string) string {
+func clip(reason string, limit int) string {
 	reason = strings.ReplaceAll(strings.ToValidUTF8(reason, string(utf8.RuneError)), "\x00", string(utf8.RuneError))
-	if len(reason) <= outbox.MaxReasonBytes {
+	if len(reason) <= limit {
 		return reason
 	}
-	end := outbox.MaxReasonBytes
+	end := limit
 	for !utf8.RuneStart(reason[end]) {
 		end--
 	}

@@ -22,17 +22,20 @@ import (
 	"github.com/claimrail/claimrail/internal/store"
 )
 
+// existingQuery finds claims that are there already.
+const existingQuery = `SELECT c.claim_id, c.fingerprint, c.first_line_id, c.received_at
+	FROM json_each(?) AS asked CROSS JOIN claims AS c ON c.claim_id = unhex(asked.value)`
+
 // acceptStatements is all that Accept runs.
 type acceptStatements struct {
-	existing, last                          *sql.Stmt
+	existing, last, imported                *sql.Stmt
 	claims, lines, shares, totals, messages insert
 }
 
 func prepareAccept(prepare func(string) *sql.Stmt) acceptStatements {
 	return acceptStatements{
-		existing: prepare(`SELECT c.claim_id, c.fingerprint, c.first_line_id, c.received_at
-			FROM json_each(?) AS asked CROSS JOIN claims AS c ON c.claim_id = unhex(asked.value)`),
-		last: prepare("SELECT coalesce((SELECT max(seq) FROM claims), 0), coalesce((SELECT max(id) FROM lines), 0)"),
+		existing: prepare(existingQuery),
+		last:     prepare("SELECT coalesce((SELECT max(seq) FROM claims), 0), coalesce((SELECT max(id) FROM lines), 0)"),
 		claims: prepareInsert(prepare, `INSERT INTO claims (seq, claim_id, version, submitter, key_kind, key_value, external_id,
 			fingerprint, first_line_id, line_count, net_fee_cents, expected_plan_payment_cents, warnings, received_at)`, 14, ""),
 		lines: prepareInsert(prepare, `INSERT INTO lines (id, claim_seq, service_date, procedure, quadrant, plan_group_number,
@@ -45,6 +48,8 @@ func prepareAccept(prepare func(string) *sql.Stmt) acceptStatements {
 			claim_count = claim_count + excluded.claim_count`),
 		messages: prepareInsert(prepare, `INSERT INTO outbox (claim_seq, claim_id, version, gen, state, due_at, attempts,
 			reason, sequence, published_at, net_fee_cents, postings, accepted_at, traceparent)`, 14, ""),
+		imported: prepare(`UPDATE imports SET claims_accepted = claims_accepted + ?, lines_accepted = lines_accepted + ?
+			WHERE import_id = ? AND state = 'running' AND dry_run = 0`),
 	}
 }
 
@@ -61,7 +66,9 @@ func (s *Store) Accept(ctx context.Context, batch []store.Submission, now time.T
 	}
 	var outcomes []store.Outcome
 	err := s.file.Write(ctx, "accept claims", func(ctx context.Context, tx *sql.Tx) error {
-		known, err := s.existing(ctx, tx, batch)
+		known, err := existing(batch, func(list string) (*sql.Rows, error) {
+			return tx.StmtContext(ctx, s.accept.existing).QueryContext(ctx, list)
+		})
 		if err != nil {
 			return fmt.Errorf("look for claims there already: %w", err)
 		}
@@ -86,8 +93,9 @@ type stored struct {
 	outcome     store.Outcome
 }
 
-// existing finds those claims of the batch that are there already, in one query.
-func (s *Store) existing(ctx context.Context, tx *sql.Tx, batch []store.Submission) (map[uuid.UUID]stored, error) {
+// existing finds those claims of the batch that are there already, in one query: run runs
+// existingQuery with a list of ids.
+func existing(batch []store.Submission, run func(list string) (*sql.Rows, error)) (map[uuid.UUID]stored, error) {
 	asked := make([]string, len(batch))
 	for i := range batch {
 		asked[i] = hex.EncodeToString(batch[i].Claim.ID[:])
@@ -96,7 +104,7 @@ func (s *Store) existing(ctx context.Context, tx *sql.Tx, batch []store.Submissi
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.StmtContext(ctx, s.accept.existing).QueryContext(ctx, string(list))
+	rows, err := run(string(list))
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +131,11 @@ type acceptRows struct {
 	lastSeq, lastLine               int64
 	claims, lines, shares, messages []any
 	totals                          map[claim.NPI]store.ProviderTotal
+	imported                        map[uuid.UUID]imported // nil where no new claim is of an import
 }
+
+// imported counts the new claims and lines of an import.
+type imported struct{ claims, lines int64 }
 
 // collect decides on every submission. known grows by those that are new, so
 // that the second of two equal ones finds the first.
@@ -132,23 +144,28 @@ func (r *acceptRows) collect(batch []store.Submission, known map[uuid.UUID]store
 	outcomes := make([]store.Outcome, len(batch))
 	for i := range batch {
 		c := batch[i].Claim
-		found, exists := known[c.ID]
-		switch {
-		case exists && found.fingerprint == c.Fingerprint:
-			outcomes[i] = found.outcome
-		case exists:
-			outcomes[i] = store.Outcome{Err: store.ErrOtherClaim}
-		default:
-			outcomes[i] = store.Outcome{FirstLineID: r.lastLine + 1, ReceivedAt: sqlitefile.Time(sqlitefile.Micros(r.now))}
+		outcome, exists := find(known, c)
+		if !exists {
+			outcome = store.Outcome{FirstLineID: r.lastLine + 1, ReceivedAt: sqlitefile.Time(sqlitefile.Micros(r.now))}
 			if err := r.add(&batch[i]); err != nil {
 				return nil, fmt.Errorf("claim %s: %w", c.ID, err)
 			}
-			again := outcomes[i]
+			again := outcome
 			again.Existing = true
 			known[c.ID] = stored{c.Fingerprint, again}
 		}
+		outcomes[i] = outcome
 	}
 	return outcomes, nil
+}
+
+// find gives the outcome of a claim whose id is known; false: it is not.
+func find(known map[uuid.UUID]stored, c *claim.Claim) (store.Outcome, bool) {
+	found, exists := known[c.ID]
+	if exists && found.fingerprint != c.Fingerprint {
+		return store.Outcome{Err: store.ErrOtherClaim}, true
+	}
+	return found.outcome, exists
 }
 
 // add adds the rows of one new claim.
@@ -174,6 +191,13 @@ func (r *acceptRows) add(submission *store.Submission) error {
 		}
 		total.ClaimCount++
 		r.totals[share.ProviderNPI] = total
+	}
+	if submission.Import != uuid.Nil {
+		if r.imported == nil {
+			r.imported = make(map[uuid.UUID]imported)
+		}
+		count := r.imported[submission.Import]
+		r.imported[submission.Import] = imported{count.claims + 1, count.lines + int64(len(c.Lines))}
 	}
 	message := submission.Message(r.now)
 	r.messages = append(r.messages, seq, c.ID[:], message.Version, message.Gen, string(outbox.Pending), receivedAt, 0,
@@ -210,6 +234,11 @@ func (s *Store) insertAll(ctx context.Context, tx *sql.Tx, rows *acceptRows) err
 	}
 	if err := s.accept.messages.run(ctx, tx, rows.messages); err != nil {
 		return fmt.Errorf("insert outbox rows: %w", err)
+	}
+	for id, count := range rows.imported {
+		if err := wantRow(tx.StmtContext(ctx, s.accept.imported).ExecContext(ctx, count.claims, count.lines, id[:])); err != nil {
+			return fmt.Errorf("count claims of import %s: %w", id, err)
+		}
 	}
 	return nil
 }

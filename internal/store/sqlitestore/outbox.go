@@ -126,7 +126,7 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, change *outbox.Change, no
 	var statement *sql.Stmt
 	var values []any
 	id, version, gen, dueAt := change.ClaimID[:], change.Version, change.Gen, sqlitefile.Micros(change.DueAt)
-	reason := clip(change.Reason)
+	reason := clip(change.Reason, outbox.MaxReasonBytes)
 	switch change.Move {
 	case outbox.MarkPublished:
 		statement = s.moves.published
@@ -181,12 +181,12 @@ func (s *Store) settle(ctx context.Context, tx *sql.Tx, change *outbox.Change, n
 }
 
 // clip cuts a reason to what is kept, between two characters.
-func clip(reason string) string {
+func clip(reason string, limit int) string {
 	reason = strings.ToValidUTF8(reason, string(utf8.RuneError))
-	if len(reason) <= outbox.MaxReasonBytes {
+	if len(reason) <= limit {
 		return reason
 	}
-	end := outbox.MaxReasonBytes
+	end := limit
 	for !utf8.RuneStart(reason[end]) {
 		end--
 	}

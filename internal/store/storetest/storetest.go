@@ -33,6 +33,9 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"records", recordsChecks()},
 		{"outbox", outboxChecks()},
 		{"rate", rateChecks()},
+		{"imports", importsChecks()},
+		{"parts", partsChecks()},
+		{"imported claims", importedChecks()},
 		{"snapshot", snapshotChecks()},
 		{"database", databaseChecks()},
 	} {

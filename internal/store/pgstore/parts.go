@@ -1,0 +1,168 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/claimrail/claimrail/internal/pgfile"
+	"github.com/claimrail/claimrail/internal/store"
+)
+
+const (
+	// partsAtOnce is how many parts are removed in one transaction: 64 MiB at most, well
+	// within the time that a statement has.
+	partsAtOnce = 64
+	// importsAtOnce is how many imports Forget looks up at once.
+	importsAtOnce = 100
+)
+
+// theRun takes hold of the import if it runs as a run or, with run 0, is receiving. Only
+// then may its parts change, and until that is done nobody else takes the import over.
+const theRun = `WITH mine AS (SELECT seq FROM imports
+	WHERE import_id = $1 AND (state = 'running' AND run = $2 OR state = 'receiving' AND $2 = 0) FOR SHARE)`
+
+const appendPart = theRun + ` INSERT INTO import_parts (import_seq, kind, n, body) SELECT seq, $3, $4, $5 FROM mine
+	ON CONFLICT (import_seq, kind, n) DO UPDATE SET body = excluded.body`
+
+// AppendPart keeps a part of a file; see store.Imports.
+func (s *Store) AppendPart(ctx context.Context, id uuid.UUID, run int, kind store.PartKind, n int, body []byte) error {
+	what := fmt.Sprintf("keep part %d of %s of import %s", n, kind, id)
+	if n < 0 || n >= store.MaxParts || len(body) < 1 || len(body) > store.MaxPartBytes {
+		return fmt.Errorf("%s: %d bytes, want 1 to %d bytes and at most %d parts", what, len(body), store.MaxPartBytes, store.MaxParts)
+	}
+	return s.change(ctx, what, appendPart, [16]byte(id), run, string(kind), n, body)
+}
+
+const dropParts = theRun + `, gone AS (DELETE FROM import_parts WHERE import_seq = (SELECT seq FROM mine) AND kind = $3 AND n IN
+	(SELECT n FROM import_parts WHERE import_seq = (SELECT seq FROM mine) AND kind = $3 AND n >= $4 ORDER BY n LIMIT $5) RETURNING n)
+	SELECT (SELECT count(*) FROM mine), (SELECT count(*) FROM gone)`
+
+// DropParts removes the parts of a file from n on; see store.Imports.
+func (s *Store) DropParts(ctx context.Context, id uuid.UUID, run int, kind store.PartKind, n int) error {
+	what := fmt.Sprintf("drop %s of import %s", kind, id)
+	for mine, gone := 0, partsAtOnce; gone == partsAtOnce; {
+		err := s.schema.Write(ctx, what, func(_ context.Context, tx *pgfile.Tx) error {
+			tx.Queue(dropParts, [16]byte(id), run, string(kind), n, partsAtOnce).QueryRow(func(row pgx.Row) error {
+				return row.Scan(&mine, &gone)
+			})
+			return nil
+		})
+		if err != nil {
+			return translate(err)
+		}
+		if mine == 0 {
+			return fmt.Errorf("%s: %w", what, store.ErrLostImport)
+		}
+	}
+	return nil
+}
+
+const partQuery = "SELECT body FROM import_parts WHERE import_seq = (SELECT seq FROM imports WHERE import_id = $1) AND kind = $2 AND n = $3"
+
+// Part gives a part of a file, or store.ErrNotFound.
+func (s *Store) Part(ctx context.Context, id uuid.UUID, kind store.PartKind, n int) ([]byte, error) {
+	var body []byte
+	err := s.read(ctx, fmt.Sprintf("read part %d of %s of import %s", n, kind, id), func(ctx context.Context, pool *pgxpool.Pool) error {
+		err := pool.QueryRow(ctx, partQuery, [16]byte(id), string(kind), n).Scan(&body)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return store.ErrNotFound
+		}
+		return err
+	})
+	return body, err
+}
+
+const (
+	toForget = `SELECT seq, state = 'receiving' FROM imports WHERE NOT forgotten AND seq > $1 AND
+		CASE WHEN state = 'receiving' THEN created_at < $2 ELSE finished_at < $2 END ORDER BY seq LIMIT $3`
+	failReceiving = "UPDATE imports SET state = 'failed', reason = $2, finished_at = $3 WHERE seq = $1 AND state = 'receiving'"
+	// An import that another instance is just forgetting is left to it.
+	forgetParts = `WITH mine AS (SELECT seq FROM imports WHERE seq = $1 AND NOT forgotten FOR UPDATE SKIP LOCKED),
+		gone AS (DELETE FROM import_parts WHERE import_seq = (SELECT seq FROM mine) AND (kind, n) IN
+		(SELECT kind, n FROM import_parts WHERE import_seq = $1 ORDER BY kind, n LIMIT $2) RETURNING n)
+		SELECT (SELECT count(*) FROM mine), (SELECT count(*) FROM gone)`
+)
+
+// Forget removes the parts of old imports; see store.Imports.
+func (s *Store) Forget(ctx context.Context, before, now time.Time) (int, error) {
+	count, last := 0, int64(0)
+	for {
+		found, err := s.toForget(ctx, last, before)
+		if err != nil || len(found) == 0 {
+			return count, err
+		}
+		for _, i := range found {
+			forgotten, err := s.forget(ctx, i, now)
+			if err != nil {
+				return count, err
+			}
+			if forgotten {
+				count++
+			}
+			last = i.seq
+		}
+	}
+}
+
+// old is an import that is to be forgotten.
+type old struct {
+	seq       int64
+	receiving bool
+}
+
+// toForget gives the first of them behind the last.
+func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]old, error) {
+	var found []old
+	err := s.read(ctx, "look for imports to forget", func(ctx context.Context, pool *pgxpool.Pool) error {
+		rows, err := pool.Query(ctx, toForget, last, before, importsAtOnce)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var i old
+			if err := rows.Scan(&i.seq, &i.receiving); err != nil {
+				return err
+			}
+			found = append(found, i)
+		}
+		return rows.Err()
+	})
+	return found, err
+}
+
+// forget removes the parts of one import, and tells whether it did: one whose bytes have
+// all come in meanwhile stays as it is.
+func (s *Store) forget(ctx context.Context, i old, now time.Time) (bool, error) {
+	if i.receiving {
+		err := s.change(ctx, "end import that never came in", failReceiving, i.seq, store.NeverReceived, now)
+		if errors.Is(err, store.ErrLostImport) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	for {
+		var mine, gone int
+		err := s.schema.Write(ctx, "forget parts of import", func(ctx context.Context, tx *pgfile.Tx) error {
+			tx.Queue(forgetParts, i.seq, partsAtOnce).QueryRow(func(row pgx.Row) error { return row.Scan(&mine, &gone) })
+			if err := tx.Flush(ctx); err != nil {
+				return err
+			}
+			if mine > 0 && gone < partsAtOnce {
+				tx.Queue("UPDATE imports SET forgotten = TRUE WHERE seq = $1", i.seq)
+			}
+			return nil
+		})
+		if err != nil || gone < partsAtOnce {
+			return err == nil && mine > 0, translate(err)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claimrail/claimrail/internal/sqlitefile"
+	"github.com/claimrail/claimrail/internal/store"
+)
+
+const (
+	// partsAtOnce is how many parts are removed in one transaction: 64 MiB at most, so that
+	// claims do not wait long for the writer.
+	partsAtOnce = 64
+	// importsAtOnce is how many imports Forget looks up at once.
+	importsAtOnce = 100
+)
+
+// theRun finds the import if it runs as a run or, with run 0, is receiving. Only then may
+// its parts change.
+const theRun = " FROM imports WHERE import_id = ?1 AND (state = 'running' AND run = ?2 OR state = 'receiving' AND ?2 = 0)"
+
+const appendPart = "INSERT INTO import_parts (import_seq, kind, n, body) SELECT seq, ?3, ?4, ?5" + theRun +
+	" ON CONFLICT (import_seq, kind, n) DO UPDATE SET body = excluded.body"
+
+// AppendPart keeps a part of a file; see store.Imports.
+func (s *Store) AppendPart(ctx context.Context, id uuid.UUID, run int, kind store.PartKind, n int, body []byte) error {
+	what := fmt.Sprintf("keep part %d of %s of import %s", n, kind, id)
+	if n < 0 || n >= store.MaxParts || len(body) < 1 || len(body) > store.MaxPartBytes {
+		return fmt.Errorf("%s: %d bytes, want 1 to %d bytes and at most %d parts", what, len(body), store.MaxPartBytes, store.MaxParts)
+	}
+	return translate(s.file.Write(ctx, what, func(ctx context.Context, tx *sql.Tx) error {
+		return wantRow(tx.ExecContext(ctx, appendPart, id[:], run, string(kind), n, body))
+	}))
+}
+
+const dropParts = "DELETE FROM import_parts WHERE rowid IN (SELECT rowid FROM import_parts WHERE import_seq = ? AND kind = ? AND n >= ? LIMIT ?)"
+
+// DropParts removes the parts of a file from n on; see store.Imports.
+func (s *Store) DropParts(ctx context.Context, id uuid.UUID, run int, kind store.PartKind, n int) error {
+	for removed := int64(partsAtOnce); removed == partsAtOnce; {
+		err := s.file.Write(ctx, fmt.Sprintf("drop %s of import %s", kind, id), func(ctx context.Context, tx *sql.Tx) error {
+			var seq int64
+			err := tx.QueryRowContext(ctx, "SELECT seq"+theRun, id[:], run).Scan(&seq)
+			if errors.Is(err, sql.ErrNoRows) {
+				return store.ErrLostImport
+			}
+			if err == nil {
+				removed, err = countRows(tx.ExecContext(ctx, dropParts, seq, string(kind), n, partsAtOnce))
+			}
+			return err
+		})
+		if err != nil {
+			return translate(err)
+		}
+	}
+	return nil
+}
+
+const partQuery = "SELECT body FROM import_parts WHERE import_seq = (SELECT seq FROM imports WHERE import_id = ?) AND kind = ? AND n = ?"
+
+// Part gives a part of a file, or store.ErrNotFound.
+func (s *Store) Part(ctx context.Context, id uuid.UUID, kind store.PartKind, n int) ([]byte, error) {
+	var body []byte
+	err := s.file.Reader().QueryRowContext(ctx, partQuery, id[:], string(kind), n).Scan(&body)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read part %d of %s of import %s: %w", n, kind, id, translate(err))
+	}
+	return body, nil
+}
+
+const (
+	toForget = `SELECT seq, state = 'receiving' FROM imports WHERE forgotten = 0 AND seq > ?1 AND
+		CASE WHEN state = 'receiving' THEN created_at < ?2 ELSE finished_at <> 0 AND finished_at < ?2 END ORDER BY seq LIMIT ?3`
+	failReceiving = "UPDATE imports SET state = 'failed', reason = ?, finished_at = ? WHERE seq = ? AND state = 'receiving'"
+	forgetParts   = "DELETE FROM import_parts WHERE rowid IN (SELECT rowid FROM import_parts WHERE import_seq = ? LIMIT ?)"
+)
+
+// Forget removes the parts of old imports; see store.Imports.
+func (s *Store) Forget(ctx context.Context, before, now time.Time) (int, error) {
+	count, last := 0, int64(0)
+	for {
+		found, err := s.toForget(ctx, last, before)
+		if err != nil || len(found) == 0 {
+			return count, err
+		}
+		for _, i := range found {
+			forgotten, err := s.forget(ctx, i, now)
+			if err != nil {
+				return count, err
+			}
+			if forgotten {
+				count++
+			}
+			last = i.seq
+		}
+	}
+}
+
+// old is an import that is to be forgotten.
+type old struct {
+	seq       int64
+	receiving bool
+}
+
+// toForget gives the first of them behind the last.
+func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]old, error) {
+	rows, err := s.file.Reader().QueryContext(ctx, toForget, last, sqlitefile.Micros(before), importsAtOnce)
+	if err != nil {
+		return nil, fmt.Errorf("look for imports to forget: %w", translate(err))
+	}
+	defer func() { _ = rows.Close() }()
+	var found []old
+	for rows.Next() {
+		var i old
+		if err := rows.Scan(&i.seq, &i.receiving); err != nil {
+			return nil, fmt.Errorf("look for imports to forget: %w", translate(err))
+		}
+		found = append(found, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("look for imports to forget: %w", translate(err))
+	}
+	return found, nil
+}
+
+// forget removes the parts of one import, and tells whether it did: one whose bytes have
+// all come in meanwhile stays as it is.
+func (s *Store) forget(ctx context.Context, i old, now time.Time) (bool, error) {
+	if i.receiving {
+		err := s.file.Write(ctx, "end import that never came in", func(ctx context.Context, tx *sql.Tx) error {
+			return wantRow(tx.ExecContext(ctx, failReceiving, store.NeverReceived, sqlitefile.Micros(now), i.seq))
+		})
+		if errors.Is(err, store.ErrLostImport) {
+			return false, nil
+		}
+		if err != nil {
+			return false, translate(err)
+		}
+	}
+	for {
+		removed := int64(0)
+		err := s.file.Write(ctx, "forget parts of import", func(ctx context.Context, tx *sql.Tx) (err error) {
+			removed, err = countRows(tx.ExecContext(ctx, forgetParts, i.seq, partsAtOnce))
+			if err == nil && removed < partsAtOnce {
+				_, err = tx.ExecContext(ctx, "UPDATE imports SET forgotten = 1 WHERE seq = ?", i.seq)
+			}
+			return err
+		})
+		if err != nil || removed < partsAtOnce {
+			return err == nil, translate(err)
+		}
+	}
+}
