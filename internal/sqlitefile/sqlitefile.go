@@ -129,6 +129,7 @@ func pool(path string, connections int, settings url.Values) (*sql.DB, error) {
 	settings.Set("mode", "rw")
 	settings.Add("_pragma", fmt.Sprintf("cache_size(-%d)", cacheKiB))
 	settings.Add("_pragma", "trusted_schema(0)")
+	settings.Add("_pragma", "temp_store(2)") // a statement of many rows keeps its undo log in memory
 	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: settings.Encode()}
 	connector, err := sqlite.NewConnector(name.String())
 	if err != nil {
