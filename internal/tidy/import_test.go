@@ -48,6 +48,7 @@ func table() []row {
 		of("internal/payment/sqliteledger", "payment event money sqlitefile"),
 		of("internal/payment/pgledger", "payment event money pgfile"),
 		of("internal/verify", "store payment claim event money outbox"),
+		of("internal/sample", "claim money"),
 		of("internal/api", "claim event intake money outbox payment store verify x12"),
 		of("cmd/claimrail", everything),
 		of("internal/e2e", everything),

@@ -1,0 +1,119 @@
+package sample_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/intake"
+	"github.com/claimrail/claimrail/internal/sample"
+)
+
+// enough is a sample in which there is something of everything.
+func enough() sample.Config {
+	return sample.Config{Claims: 3000, Lines: 4, Providers: 30, Bad: 0.3, Seed: 42}
+}
+
+// checkVerdict holds what becomes of a draft against what the sample says of its claim.
+// Every rule is an error here, so that a good claim breaks none at all.
+func checkVerdict(t *testing.T, draft *claim.Draft, want *sample.Claim) {
+	t.Helper()
+	validator := claim.Validator{
+		Rules: claim.Rules{
+			ProcedurePrefix: claim.Error, NPICheckDigit: claim.Error, CDTPattern: claim.Error,
+			QuadrantCode: claim.Error, FutureDate: claim.Error, AllowedOverFees: claim.Error,
+		},
+		Now: func() time.Time { return time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC) },
+	}
+	got, found := validator.Validate(draft)
+	if want.Bad == sample.Good {
+		switch {
+		case len(found) > 0:
+			t.Errorf("claim %s: got %s on line %d, want nothing", want.ExternalID, found[0].Code, found[0].Line)
+		case !slices.Equal(got.Lines, want.Lines):
+			t.Errorf("claim %s: got %+v, want %+v", want.ExternalID, got.Lines, want.Lines)
+		}
+		return
+	}
+	var verdict, expected []string
+	for _, v := range found {
+		verdict = append(verdict, fmt.Sprint(v.Line, " ", v.Field, " ", v.Code, " ", v.Severity))
+	}
+	field, code := want.Bad.Verdict()
+	for line := range want.Lines {
+		if want.BadLine == line || want.BadLine == claim.WholeClaim {
+			expected = append(expected, fmt.Sprint(line, " ", field, " ", code, " error"))
+		}
+	}
+	if got != nil || !slices.Equal(verdict, expected) {
+		t.Errorf("claim %s, bad by its %s: got %q, want %q", want.ExternalID, want.Bad, verdict, expected)
+	}
+	defaults := validator
+	defaults.Rules = claim.DefaultRules()
+	if got, _ := defaults.Validate(draft); got != nil {
+		t.Errorf("claim %s, bad by its %s: is accepted under the default rules", want.ExternalID, want.Bad)
+	}
+}
+
+// What is written as CSV, intake reads as what was meant: good claims as they are,
+// under their number, and each bad one is refused for its reason and no other.
+func TestIntakeReadsCSV(t *testing.T) {
+	t.Parallel()
+	for _, f := range formats() {
+		if !strings.HasSuffix(f.name, "csv") {
+			continue
+		}
+		reader, err := intake.NewCSV(strings.NewReader(written(t, f, enough())), "sum")
+		if err != nil {
+			t.Fatalf("%s: %v", f.name, err)
+		}
+		for want := range newSample(t, enough()).Claims() {
+			parcel, err := reader.Next()
+			if err != nil {
+				t.Fatalf("%s: claim %s: %v", f.name, want.ExternalID, err)
+			}
+			if len(parcel.Refused) > 0 || parcel.Draft.ExternalID.Text != want.ExternalID {
+				t.Fatalf("%s: got claim %q, refused for %v; want %s", f.name, parcel.Draft.ExternalID.Text, parcel.Refused, want.ExternalID)
+			}
+			checkVerdict(t, parcel.Draft, want)
+		}
+		if _, err := reader.Next(); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: got %v, want the end", f.name, err)
+		}
+	}
+}
+
+// The same is true of NDJSON, a claim on each line, and of the bare list of the brief.
+func TestIntakeReadsJSON(t *testing.T) {
+	t.Parallel()
+	var bodies []string
+	for _, f := range formats() {
+		if f.name == "ndjson" {
+			bodies = strings.Split(strings.TrimSuffix(written(t, f, enough()), "\n"), "\n")
+		}
+	}
+	if len(bodies) != enough().Claims {
+		t.Fatalf("got %d lines of NDJSON, want %d", len(bodies), enough().Claims)
+	}
+	at := 0
+	for want := range newSample(t, enough()).Claims() {
+		draft, err := intake.ReadClaim([]byte(bodies[at]))
+		if err != nil {
+			t.Fatalf("claim %s: %v", want.ExternalID, err)
+		}
+		if draft.ExternalID.Text != want.ExternalID {
+			t.Fatalf("got claim %q, want %s", draft.ExternalID.Text, want.ExternalID)
+		}
+		checkVerdict(t, draft, want)
+		if draft, err = intake.ReadLines(sample.AppendLines(nil, want)); err != nil {
+			t.Fatalf("lines of claim %s: %v", want.ExternalID, err)
+		}
+		checkVerdict(t, draft, want)
+		at++
+	}
+}
