@@ -126,12 +126,12 @@ func TestSeedDecides(t *testing.T) {
 	other.Seed = 6
 	same := 0
 	for i, got := range collect(t, other) {
-		if slices.Equal(got.Lines, first[i].Lines) {
+		if got.Lines[0].SubscriberNumber == first[i].Lines[0].SubscriberNumber || got.Lines[0].ProviderNPI == first[i].Lines[0].ProviderNPI {
 			same++
 		}
 	}
 	if same > 0 {
-		t.Errorf("another seed: %d claims have the same lines", same)
+		t.Errorf("another seed: %d claims have the same subscriber or provider", same)
 	}
 }
 
