@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,10 +36,24 @@ func newClaimsCommand(p *program) *cobra.Command {
 	return cmd
 }
 
-// listFlags are the flags of 'claims list' as they are given.
-type listFlags struct {
-	npi, status, from, to string
-	paging
+// claimFlags are the flags that select claims, as they are given.
+type claimFlags struct{ npi, status, payment, from, to string }
+
+func (f *claimFlags) bind(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.npi, "npi", "", "only claims with a line of the provider with this `NPI`")
+	cmd.Flags().StringVar(&f.status, "status", "", "only claims of this `STATUS`: in_flight, settled or dead_lettered")
+	cmd.Flags().StringVar(&f.payment, "payment", "", "only claims whose payment is in this `STATE`: "+strings.Join(paymentStates(), ", "))
+	cmd.Flags().StringVar(&f.from, "from", "", "only claims received at this `TIME` or later (2026-03-28, or RFC 3339)")
+	cmd.Flags().StringVar(&f.to, "to", "", "only claims received before this `TIME`")
+	mustComplete(cmd, "status", string(store.InFlight), string(store.Settled), string(store.DeadLettered))
+	mustComplete(cmd, "payment", paymentStates()...)
+}
+
+func paymentStates() []string {
+	return []string{
+		string(store.PaymentPending), string(store.PaymentFailed), string(store.PaymentNotified),
+		string(store.PaymentPaid), string(store.PaymentDeadLettered), string(store.PaymentDiscarded),
+	}
 }
 
 // paging are the flags of a list that comes in pages.
@@ -68,11 +84,7 @@ func (f *paging) check() (before int64, err error) {
 }
 
 // filter reads the flags.
-func (f *listFlags) filter() (filter store.Filter, err error) {
-	filter.Limit = f.limit
-	if filter.Before, err = f.check(); err != nil {
-		return filter, err
-	}
+func (f *claimFlags) filter() (filter store.Filter, err error) {
 	if f.npi != "" {
 		if filter.ProviderNPI, err = claim.ParseNPI(f.npi); err != nil {
 			return filter, misuse(fmt.Errorf("--npi %q is no NPI", f.npi), "an NPI has exactly 10 digits")
@@ -83,6 +95,10 @@ func (f *listFlags) filter() (filter store.Filter, err error) {
 	case "", store.InFlight, store.Settled, store.DeadLettered:
 	default:
 		return filter, misuse(fmt.Errorf("--status %q is no status", f.status), "use in_flight, settled or dead_lettered")
+	}
+	filter.PaymentState = store.PaymentState(f.payment)
+	if f.payment != "" && !slices.Contains(paymentStates(), f.payment) {
+		return filter, misuse(fmt.Errorf("--payment %q is no state of a payment", f.payment), "use "+strings.Join(paymentStates(), ", "))
 	}
 	if filter.From, err = parseMoment("--from", f.from); err != nil {
 		return filter, err
@@ -105,7 +121,8 @@ func parseMoment(flag, text string) (time.Time, error) {
 }
 
 func newClaimsListCommand(p *program) *cobra.Command {
-	var f listFlags
+	var f claimFlags
+	var pages paging
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List claims, the newest first",
@@ -118,20 +135,20 @@ Amounts are US dollars, times are UTC.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := f.filter()
+			if err == nil {
+				filter.Limit = pages.limit
+				filter.Before, err = pages.check()
+			}
 			if err != nil {
 				return err
 			}
 			return p.withSystem("claims list", func(s system) error {
-				return p.listClaims(cmd.Context(), s, filter, f.all)
+				return p.listClaims(cmd.Context(), s, filter, pages.all)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&f.npi, "npi", "", "only claims with a line of the provider with this `NPI`")
-	cmd.Flags().StringVar(&f.status, "status", "", "only claims of this `STATUS`: in_flight, settled or dead_lettered")
-	cmd.Flags().StringVar(&f.from, "from", "", "only claims received at this `TIME` or later (2026-03-28, or RFC 3339)")
-	cmd.Flags().StringVar(&f.to, "to", "", "only claims received before this `TIME`")
 	f.bind(cmd)
-	mustComplete(cmd, "status", string(store.InFlight), string(store.Settled), string(store.DeadLettered))
+	pages.bind(cmd)
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/claimrail/claimrail/internal/api"
+	"github.com/claimrail/claimrail/internal/export"
 	"github.com/claimrail/claimrail/internal/payment"
 	"github.com/claimrail/claimrail/internal/payment/sqliteledger"
 	"github.com/claimrail/claimrail/internal/sqlitefile"
@@ -180,6 +182,14 @@ func (l *local) Claim(ctx context.Context, id uuid.UUID) (api.Claim, error) {
 		return api.Claim{}, err
 	}
 	return api.NewClaim(&record), nil
+}
+
+// ExportClaims implements system.
+func (l *local) ExportClaims(ctx context.Context, to io.Writer, format export.Format, filter store.Filter) error {
+	if err := l.openClaims(ctx); err != nil {
+		return err
+	}
+	return export.Claims(to, format, l.claims.Records(ctx, filter))
 }
 
 // Payment implements system. Without a payments database nothing is paid.

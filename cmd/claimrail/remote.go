@@ -60,12 +60,26 @@ func (r *remote) TopProviders(ctx context.Context, limit int) (ranking []api.Ran
 
 // Claims implements system.
 func (r *remote) Claims(ctx context.Context, filter store.Filter) (page api.ClaimPage, err error) {
-	query := url.Values{"limit": {strconv.Itoa(filter.Limit)}}
+	query := claimQuery(&filter)
+	query.Set("limit", strconv.Itoa(filter.Limit))
+	if filter.Before > 0 {
+		query.Set("cursor", strconv.FormatInt(filter.Before, 10))
+	}
+	err = r.get(ctx, query, &page, "v1", "claims")
+	return page, err
+}
+
+// claimQuery gives the parameters that select claims.
+func claimQuery(filter *store.Filter) url.Values {
+	query := url.Values{}
 	if filter.HasNPI {
 		query.Set("provider_npi", filter.ProviderNPI.String())
 	}
 	if filter.Status != "" {
 		query.Set("status", string(filter.Status))
+	}
+	if filter.PaymentState != "" {
+		query.Set("payment_state", string(filter.PaymentState))
 	}
 	if !filter.From.IsZero() {
 		query.Set("received_from", filter.From.Format(time.RFC3339Nano))
@@ -73,11 +87,7 @@ func (r *remote) Claims(ctx context.Context, filter store.Filter) (page api.Clai
 	if !filter.To.IsZero() {
 		query.Set("received_to", filter.To.Format(time.RFC3339Nano))
 	}
-	if filter.Before > 0 {
-		query.Set("cursor", strconv.FormatInt(filter.Before, 10))
-	}
-	err = r.get(ctx, query, &page, "v1", "claims")
-	return page, err
+	return query
 }
 
 // Claim implements system.

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"net/url"
 
 	"github.com/google/uuid"
 
 	"github.com/claimrail/claimrail/internal/api"
+	"github.com/claimrail/claimrail/internal/export"
 	"github.com/claimrail/claimrail/internal/payment"
 	"github.com/claimrail/claimrail/internal/store"
 )
@@ -29,11 +31,18 @@ type letterBox interface {
 	Discard(ctx context.Context, id int64, decision api.Decision) (api.DeadLetter, error)
 }
 
+// exporter writes everything that a filter selects; limits and cursors do not count. Where it
+// gives an error, what was written is not the whole.
+type exporter interface {
+	ExportClaims(ctx context.Context, to io.Writer, format export.Format, filter store.Filter) error
+}
+
 // system is what commands work on: the data directory (local) or a server (remote). Both
 // give the bodies of the API, so that --json shows the same either way.
 type system interface {
 	lookup
 	letterBox
+	exporter
 	close() error
 }
 

@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -44,6 +45,7 @@ type Submitter interface {
 type Claims interface {
 	Claim(ctx context.Context, id uuid.UUID) (store.Record, error)
 	Claims(ctx context.Context, filter store.Filter) ([]store.Summary, error)
+	Records(ctx context.Context, filter store.Filter) iter.Seq2[store.Record, error]
 	TopProviders(ctx context.Context, limit int) ([]store.ProviderTotal, error)
 }
 
@@ -92,19 +94,21 @@ type Config struct {
 // served at once.
 type API struct {
 	Config
-	mux      *http.ServeMux
-	inFlight chan struct{}
-	refused  refusals
+	mux       *http.ServeMux
+	inFlight  chan struct{}
+	downloads chan struct{}
+	refused   refusals
 }
 
 // New gives the API. It panics where its own table of routes is wrong, which the first
 // test shows.
 func New(config Config) *API {
 	a := &API{
-		Config:   config,
-		mux:      http.NewServeMux(),
-		inFlight: make(chan struct{}, maxInFlight),
-		refused:  newRefusals(),
+		Config:    config,
+		mux:       http.NewServeMux(),
+		inFlight:  make(chan struct{}, maxInFlight),
+		downloads: make(chan struct{}, maxDownloads),
+		refused:   newRefusals(),
 	}
 	routes := a.routes()
 	spec := specification(routes, config.Version)
@@ -146,7 +150,7 @@ type route struct {
 func (a *API) routes() []route {
 	var routes []route
 	if a.Submitter != nil {
-		routes = append(a.briefRoutes(), a.claimRoutes()...)
+		routes = append(append(a.briefRoutes(), a.claimRoutes()...), a.claimExport())
 	}
 	return append(append(routes, a.paymentRoutes()...), a.healthRoutes()...)
 }
@@ -170,7 +174,11 @@ func (a *API) serve(rt *route) http.Handler {
 			}
 		}
 		defer func() {
-			if found := recover(); found != nil {
+			switch found := recover(); found {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(found) // the answer has begun; the server breaks it off
+			default:
 				// The value itself might hold PHI.
 				a.fail(w, r, rt, fmt.Errorf("handler panicked with a %T: %s", found, debug.Stack()))
 			}

@@ -46,15 +46,9 @@ func (a *API) claimRoutes() []route {
 		{
 			method: http.MethodGet, path: "/v1/claims", id: "list-claims", tag: "claims",
 			summary: "List claims, the newest first",
-			params: []param{
-				{in: inQuery, name: "provider_npi", text: "Claims with at least one line of this provider", example: "1497775530"},
-				{in: inQuery, name: "status", text: "Where the claim is", oneOf: statuses()},
-				{in: inQuery, name: "payment_state", text: "The same in more detail", oneOf: paymentStates()},
-				{in: inQuery, name: "received_from", text: "Received at this time or later", format: "date-time"},
-				{in: inQuery, name: "received_to", text: "Received before this time", format: "date-time"},
-				{in: inQuery, name: "limit", text: "Claims in a page", kind: "integer", example: defaultPage, least: 1, most: store.MaxPage},
-				{in: inQuery, name: "cursor", text: "next_cursor of the page before"},
-			},
+			params: append(claimFilters(),
+				param{in: inQuery, name: "limit", text: "Claims in a page", kind: "integer", example: defaultPage, least: 1, most: store.MaxPage},
+				param{in: inQuery, name: "cursor", text: "next_cursor of the page before"}),
 			answers: map[int]content{http.StatusOK: {text: "A page", body: ClaimPage{}}},
 			faults:  []int{422},
 			handle:  a.listClaims,
@@ -68,6 +62,29 @@ func (a *API) claimRoutes() []route {
 			handle:  a.getClaim,
 		},
 	}
+}
+
+// claimFilters are the parameters that claimFilter reads.
+func claimFilters() []param {
+	return []param{
+		{in: inQuery, name: "provider_npi", text: "Claims with at least one line of this provider", example: "1497775530"},
+		{in: inQuery, name: "status", text: "Where the claim is", oneOf: statuses()},
+		{in: inQuery, name: "payment_state", text: "The same in more detail", oneOf: paymentStates()},
+		{in: inQuery, name: "received_from", text: "Received at this time or later", format: "date-time"},
+		{in: inQuery, name: "received_to", text: "Received before this time", format: "date-time"},
+	}
+}
+
+// claimFilter says which claims are wanted.
+func (q *query) claimFilter() store.Filter {
+	filter := store.Filter{
+		Status:       store.Status(q.oneOf("status", statuses())),
+		PaymentState: store.PaymentState(q.oneOf("payment_state", paymentStates())),
+		From:         q.moment("received_from"),
+		To:           q.moment("received_to"),
+	}
+	filter.ProviderNPI, filter.HasNPI = q.npi("provider_npi")
+	return filter
 }
 
 func claimID() param {
@@ -129,15 +146,9 @@ func (a *API) showClaim(w http.ResponseWriter, r *http.Request, id uuid.UUID) er
 // listClaims is GET /v1/claims.
 func (a *API) listClaims(w http.ResponseWriter, r *http.Request) error {
 	q := newQuery(r)
-	filter := store.Filter{
-		Status:       store.Status(q.oneOf("status", statuses())),
-		PaymentState: store.PaymentState(q.oneOf("payment_state", paymentStates())),
-		From:         q.moment("received_from"),
-		To:           q.moment("received_to"),
-		Before:       q.integer("cursor", 0, 1, math.MaxInt64),
-		Limit:        int(q.integer("limit", defaultPage, 1, store.MaxPage)),
-	}
-	filter.ProviderNPI, filter.HasNPI = q.npi("provider_npi")
+	filter := q.claimFilter()
+	filter.Before = q.integer("cursor", 0, 1, math.MaxInt64)
+	filter.Limit = int(q.integer("limit", defaultPage, 1, store.MaxPage))
 	if err := q.fault(); err != nil {
 		return err
 	}

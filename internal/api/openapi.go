@@ -78,6 +78,7 @@ type content struct {
 	text    string
 	body    any
 	example any
+	media   []string // what a file may be; empty: JSON
 }
 
 // specification gives the OpenAPI document of the routes, as JSON. Types and routes are
@@ -126,7 +127,7 @@ func (rt *route) operation(registry huma.Registry) *huma.Operation {
 	}
 	for status, answer := range rt.answers {
 		operation.Responses[strconv.Itoa(status)] = &huma.Response{
-			Description: answer.text, Content: map[string]*huma.MediaType{"application/json": answer.describe(registry)},
+			Description: answer.text, Content: answer.describeMedia(registry),
 		}
 	}
 	kind, fault := "application/problem+json", content{body: Problem{}}
@@ -162,6 +163,18 @@ func faultHeaders(status int) map[string]*huma.Param {
 		headers[name] = &huma.Param{Description: names[name], Schema: &huma.Schema{Type: huma.TypeInteger}}
 	}
 	return headers
+}
+
+// describeMedia describes JSON, or a file in each of the forms that it may have.
+func (c *content) describeMedia(registry huma.Registry) map[string]*huma.MediaType {
+	if len(c.media) == 0 {
+		return map[string]*huma.MediaType{"application/json": c.describe(registry)}
+	}
+	forms := make(map[string]*huma.MediaType)
+	for _, kind := range c.media {
+		forms[kind] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	}
+	return forms
 }
 
 func (c *content) describe(registry huma.Registry) *huma.MediaType {

@@ -1,0 +1,61 @@
+package api
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	"github.com/claimrail/claimrail/internal/export"
+)
+
+func exportFormats() []string { return []string{string(export.CSV), string(export.NDJSON)} }
+
+// exportOf completes the route of an export.
+func exportOf(things string, rt route) route {
+	rt.method, rt.path, rt.id = http.MethodGet, "/v1/export/"+things, "export-"+things
+	rt.params = append([]param{{in: inQuery, name: "format", text: "Form of the file; csv if it is left out", oneOf: exportFormats()}}, rt.params...)
+	rt.answers = map[int]content{http.StatusOK: {
+		text: "The file, whole only if the answer ends as HTTP says; a broken connection means that it is not", media: []string{
+			export.CSV.ContentType(), export.NDJSON.ContentType(),
+		},
+	}}
+	rt.faults = []int{422, 505}
+	return rt
+}
+
+// exportFormat says in which form the file is wanted.
+func (q *query) exportFormat() export.Format {
+	if format := export.Format(q.oneOf("format", exportFormats())); format != "" {
+		return format
+	}
+	return export.CSV
+}
+
+// export answers with a file of things.
+func (a *API) export(w http.ResponseWriter, r *http.Request, things string, format export.Format,
+	write func(context.Context, io.Writer) error,
+) error {
+	name := things + "-" + a.Now().UTC().Format("20060102T150405Z") + "." + string(format)
+	return a.download(w, r, format.ContentType(), name, write)
+}
+
+func (a *API) claimExport() route {
+	return exportOf("claims", route{
+		tag:     "claims",
+		summary: "Download claims, in the order of acceptance",
+		description: "Whole claims, protected health information: in CSV a row for each line, in NDJSON an object for each claim. " +
+			"All stand as they did at one moment. The file can be imported again: claims that are here already are duplicates, and " +
+			"elsewhere it gives the same claims. In CSV one apostrophe stands in front of text that a spreadsheet would take for a formula.",
+		params: claimFilters(),
+		handle: func(w http.ResponseWriter, r *http.Request) error {
+			q := newQuery(r)
+			filter, format := q.claimFilter(), q.exportFormat()
+			if err := q.fault(); err != nil {
+				return err
+			}
+			return a.export(w, r, "claims", format, func(ctx context.Context, to io.Writer) error {
+				return export.Claims(to, format, a.Claims.Records(ctx, filter))
+			})
+		},
+	})
+}
