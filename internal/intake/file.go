@@ -35,8 +35,9 @@ type File struct {
 	format Format
 	source *meter
 	claims reader
-	csv    *CSV       // one of the two, or neither, is claims
+	csv    *CSV       // one of the three is claims
 	json   *jsonLines // likewise
+	x12    *X12Reader // likewise
 }
 
 // reader is what the readers of all formats have in common.
@@ -70,7 +71,8 @@ func Open(r io.Reader, options Options) (*File, error) {
 			f.format = NDJSON
 		}
 	default:
-		err = &FormatError{f.format, "X12 is not read yet"}
+		f.x12, err = NewX12(content)
+		f.claims = f.x12
 	}
 	if err != nil {
 		return nil, err

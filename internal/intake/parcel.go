@@ -13,7 +13,8 @@ type Row struct {
 	Rest bool
 }
 
-// Parcel is what the file says of one claim. Draft.Lines[i] was read from Rows[i].
+// Parcel is what the file says of one claim. Draft.Lines[i] was read from Rows[i]; but of
+// X12 there is one row alone, which says where it begins.
 type Parcel struct {
 	Draft *claim.Draft // nil: there is nothing to be accepted
 	Rows  []Row
@@ -28,6 +29,8 @@ type Parcel struct {
 	// Settled: every row before the one of this number is in this parcel or in one before it, so
 	// that what is rejected can be written in the order in which it stood. CSV only.
 	Settled int
+
+	X12 *X12Source // of X12 only; for the reader that made it
 }
 
 // Fault is one thing that is wrong, in the one shape that all of them have: with
