@@ -50,7 +50,7 @@ func newMeter(l *line) *meter {
 func (m *meter) countClaims(l *line) {
 	m.count("claimrail_accept_batches_total", "Transactions that stored claims.", &l.committer.Stats().Batches)
 	m.count("claimrail_accept_claims_total", "Claims in those transactions, repeats included.", &l.committer.Stats().Claims)
-	m.count("claimrail_accept_splits_total", "Batches that were stored claim by claim, for one of them was at fault.", &l.committer.Stats().Splits)
+	m.count("claimrail_accept_splits_total", "Batches that were stored in parts, for one of their claims was at fault.", &l.committer.Stats().Splits)
 	m.count("claimrail_accept_doubts_total", "Commits of unknown outcome, which were tried again.", &l.committer.Stats().Doubts)
 	m.count("claimrail_accept_panics_total", "Panics while storing claims.", &l.committer.Stats().Panics)
 	m.count("claimrail_relay_published_total", "Messages that the broker took.", &l.relay.Stats.Published)

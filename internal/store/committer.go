@@ -7,16 +7,20 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/google/uuid"
 )
 
 // Limits of Committer.
 const (
 	// maxWaiting bounds the claims that wait to be taken, beside those being written.
 	maxWaiting = 2 * MaxBatchClaims
+	// maxWaitingBatches bounds the batches of imports that do: enough for the next to be
+	// there when one is written.
+	maxWaitingBatches = 4
 	// acceptTimeout bounds one Accept.
 	acceptTimeout = 10 * time.Second
 	// doubtTimeout is how long a commit of unknown outcome is tried again.
@@ -37,7 +41,7 @@ type Stats struct {
 	Batches      atomic.Int64 // calls of Accept that committed
 	Claims       atomic.Int64 // claims in them
 	LargestBatch atomic.Int64 // most claims in one of them
-	Splits       atomic.Int64 // batches accepted claim by claim, for one of them was at fault
+	Splits       atomic.Int64 // batches accepted in parts, for one of their claims was at fault
 	Doubts       atomic.Int64 // commits of unknown outcome
 	Panics       atomic.Int64 // panics of Accept
 }
@@ -46,6 +50,8 @@ type Stats struct {
 // transactions; they wait until the one that holds their claim is committed.
 // While one is being written the next batch gathers, so that batches grow with the
 // load by themselves, and one client alone waits for nothing but its own commit.
+//
+// Batches of imports come ready made, and have a line of their own: SubmitBatch.
 type Committer struct {
 	engine Accepter
 	now    func() time.Time
@@ -54,6 +60,7 @@ type Committer struct {
 
 	queue    chan *waiter
 	held     *waiter       // was taken from the queue, and is for the next batch; Run's own
+	batches  chan *waiter  // of SubmitBatch; each is a batch by itself
 	stopping chan struct{} // closed: nothing more is taken in
 	finished chan struct{} // closed: Run has returned
 }
@@ -65,6 +72,7 @@ func NewCommitter(engine Accepter, now func() time.Time, logger *slog.Logger) *C
 		now:      now,
 		logger:   logger,
 		queue:    make(chan *waiter, maxWaiting),
+		batches:  make(chan *waiter, maxWaitingBatches),
 		stopping: make(chan struct{}),
 		finished: make(chan struct{}),
 	}
@@ -73,16 +81,16 @@ func NewCommitter(engine Accepter, now func() time.Time, logger *slog.Logger) *C
 // Stats gives the counters; they go on counting.
 func (c *Committer) Stats() *Stats { return &c.stats }
 
-// waiter is one call of Submit.
+// waiter is one call of Submit or SubmitBatch.
 type waiter struct {
-	submission Submission
-	state      atomic.Int32
-	answer     chan answer // room for one, so that the answer never waits for a reader
+	batch  []Submission // of Submit: one
+	state  atomic.Int32
+	answer chan answer // room for one, so that the answer never waits for a reader
 }
 
 type answer struct {
-	outcome Outcome
-	err     error
+	outcomes []Outcome // one for each submission
+	err      error     // nothing is known of any but what the error says
 }
 
 // States of a waiter: whoever moves it out of queued decides what becomes of it.
@@ -92,29 +100,52 @@ const (
 	withdrawn
 )
 
+// String says what was submitted.
+func (w *waiter) String() string {
+	if len(w.batch) == 1 {
+		return "claim " + w.batch[0].Claim.ID.String()
+	}
+	return fmt.Sprintf("%d claims", len(w.batch))
+}
+
 // Submit hands in a claim and waits until it is committed. With a full queue it
 // waits for room. When ctx ends first, the claim is withdrawn (ErrUnavailable), or, if
 // it is just being written, the outcome is ErrUnknownOutcome. Other errors: those of
-// Accept, and ErrUnavailable once Run stops.
+// Accept, and ErrUnavailable once Run stops. A claim of an import goes to SubmitBatch.
 func (c *Committer) Submit(ctx context.Context, submission Submission) (Outcome, error) {
-	w := &waiter{submission: submission, answer: make(chan answer, 1)}
+	if submission.Import != uuid.Nil {
+		return Outcome{}, fmt.Errorf("submit claim %s: it is of an import", submission.Claim.ID)
+	}
+	outcomes, err := c.submit(ctx, c.queue, []Submission{submission})
+	if err != nil {
+		return Outcome{}, err
+	}
+	if outcomes[0].Err != nil {
+		return Outcome{}, outcomes[0].Err
+	}
+	return outcomes[0], nil
+}
+
+// submit hands in to one of the queues, and waits for the answer.
+func (c *Committer) submit(ctx context.Context, queue chan<- *waiter, batch []Submission) ([]Outcome, error) {
+	w := &waiter{batch: batch, answer: make(chan answer, 1)}
 	select {
 	case <-c.stopping:
-		return Outcome{}, c.refusal(w)
+		return nil, refusal(w)
 	default:
 	}
 	select {
-	case c.queue <- w:
+	case queue <- w:
 	case <-c.stopping:
-		return Outcome{}, c.refusal(w)
+		return nil, refusal(w)
 	case <-ctx.Done():
-		return Outcome{}, fmt.Errorf("submit claim %s: wait for room: %w: %w", submission.Claim.ID, ErrUnavailable, ctx.Err())
+		return nil, fmt.Errorf("submit %v: wait for room: %w: %w", w, ErrUnavailable, ctx.Err())
 	}
 	select {
 	case a := <-w.answer:
-		return a.outcome, a.err
+		return a.outcomes, a.err
 	case <-c.finished:
-		return c.lastAnswer(w)
+		return lastAnswer(w)
 	case <-ctx.Done():
 	}
 	kind := ErrUnknownOutcome
@@ -123,25 +154,25 @@ func (c *Committer) Submit(ctx context.Context, submission Submission) (Outcome,
 	}
 	select {
 	case a := <-w.answer: // both came at once, and an outcome that is known is worth more
-		return a.outcome, a.err
+		return a.outcomes, a.err
 	default:
 	}
-	return Outcome{}, fmt.Errorf("submit claim %s: wait for the commit: %w: %w", submission.Claim.ID, kind, ctx.Err())
+	return nil, fmt.Errorf("submit %v: wait for the commit: %w: %w", w, kind, ctx.Err())
 }
 
 // lastAnswer is for a waiter that finds Run gone: either it was answered, or it got
 // into the queue too late.
-func (c *Committer) lastAnswer(w *waiter) (Outcome, error) {
+func lastAnswer(w *waiter) ([]Outcome, error) {
 	select {
 	case a := <-w.answer:
-		return a.outcome, a.err
+		return a.outcomes, a.err
 	default:
-		return Outcome{}, c.refusal(w)
+		return nil, refusal(w)
 	}
 }
 
-func (c *Committer) refusal(w *waiter) error {
-	return fmt.Errorf("submit claim %s: no more claims are taken: %w", w.submission.Claim.ID, ErrUnavailable)
+func refusal(w *waiter) error {
+	return fmt.Errorf("submit %v: no more claims are taken: %w", w, ErrUnavailable)
 }
 
 // Run commits what is submitted until ctx ends. Then it takes nothing more in, commits
@@ -150,6 +181,9 @@ func (c *Committer) Run(ctx context.Context) error {
 	defer close(c.finished)
 	work, cancel := outlive(ctx, drainTimeout)
 	defer cancel()
+	var imports sync.WaitGroup
+	imports.Go(func() { c.runBatches(ctx, work) })
+	defer imports.Wait()
 	for ctx.Err() == nil {
 		first := c.held
 		if c.held = nil; first == nil {
@@ -188,7 +222,7 @@ func (c *Committer) gather(first *waiter) []*waiter {
 	lines := 0
 	for w := first; ; {
 		// A claim that is too large by itself goes alone, and the engine refuses it.
-		if size := len(w.submission.Claim.Lines); len(batch) > 0 && lines+size > MaxBatchLines {
+		if size := len(w.batch[0].Claim.Lines); len(batch) > 0 && lines+size > MaxBatchLines {
 			c.held = w
 			return batch
 		} else if w.state.CompareAndSwap(queued, taken) {
@@ -206,65 +240,23 @@ func (c *Committer) gather(first *waiter) []*waiter {
 	}
 }
 
-// commit writes a batch and answers each of its waiters. An error of no kind belongs
-// to one of the claims, nobody knows which; so each is accepted alone, and the others
-// go through.
-func (c *Committer) commit(ctx context.Context, batch []*waiter) {
-	if len(batch) == 0 {
+// commit writes what was gathered and answers each waiter.
+func (c *Committer) commit(ctx context.Context, waiters []*waiter) {
+	if len(waiters) == 0 {
 		return
 	}
-	err := c.commitTogether(ctx, batch)
-	if err == nil {
-		return
+	batch := make([]Submission, len(waiters))
+	for i, w := range waiters {
+		batch[i] = w.batch[0]
 	}
-	if len(batch) == 1 || isKind(err) {
-		refuse(batch, err)
-		return
-	}
-	c.stats.Splits.Add(1)
-	c.logger.WarnContext(ctx, "a batch failed; its claims are accepted one by one", "claims", len(batch), "error", err)
-	for i := range batch {
-		err := c.commitTogether(ctx, batch[i:i+1])
-		if isKind(err) { // the database is at fault after all, for the rest too
-			refuse(batch[i:], err)
-			return
+	err := c.acceptAll(ctx, batch, 0, func(outcomes []Outcome) {
+		for i := range outcomes {
+			waiters[i].answer <- answer{outcomes: outcomes[i : i+1]}
 		}
-		if err != nil {
-			refuse(batch[i:i+1], err)
-		}
-	}
-}
-
-// commitTogether writes a batch in one transaction and answers its waiters; on an
-// error it leaves that to the caller.
-func (c *Committer) commitTogether(ctx context.Context, batch []*waiter) error {
-	submissions := make([]Submission, len(batch))
-	for i, w := range batch {
-		submissions[i] = w.submission
-	}
-	outcomes, err := c.acceptSurely(ctx, submissions)
-	if err != nil {
-		return err
-	}
-	c.stats.Batches.Add(1)
-	c.stats.Claims.Add(int64(len(batch)))
-	c.stats.LargestBatch.Store(max(c.stats.LargestBatch.Load(), int64(len(batch))))
-	for i, w := range batch {
-		outcome := outcomes[i]
-		// Nobody can have sent a claim of a random id before: it was our own first try.
-		outcome.Existing = outcome.Existing && w.submission.Claim.Key.Kind != claim.NoKey
-		if outcome.Err != nil {
-			w.answer <- answer{err: fmt.Errorf("submit claim %s: %w", w.submission.Claim.ID, outcome.Err)}
-			continue
-		}
-		w.answer <- answer{outcome: outcome}
-	}
-	return nil
-}
-
-func refuse(batch []*waiter, err error) {
-	for _, w := range batch {
-		w.answer <- answer{err: fmt.Errorf("submit claim %s: %w", w.submission.Claim.ID, err)}
+		waiters = waiters[len(outcomes):]
+	})
+	for _, w := range waiters {
+		w.answer <- answer{err: fmt.Errorf("submit %v: %w", w, err)}
 	}
 }
 

@@ -55,7 +55,9 @@ type Outcome struct {
 	FirstLineID int64     // id of the claim's first line; its lines have consecutive ids
 	ReceivedAt  time.Time // when it was first accepted; UTC, microseconds
 	Existing    bool      // the same claim was there already; nothing was stored now
-	Err         error     // ErrOtherClaim; nothing of this submission was stored
+	// Err is why nothing of this submission was stored: ErrOtherClaim, or, of SubmitBatch, what
+	// else is wrong with this claim alone.
+	Err error
 }
 
 // Status is a claim's place on the line. Every claim has exactly one.
