@@ -62,6 +62,7 @@ type X12Reader struct {
 type X12Source struct {
 	part   *x12.Part
 	levels [levelCount]x12Range // billing provider, subscriber and patient: the HL and what belongs to it
+	lost   x12Range             // in their place: an HL of a level that is not known
 	body   x12Range             // the claim itself; empty where the parcel is none
 	// of the levels: where the fields of all lines stand, 0 for nowhere
 	provider, group, member int32

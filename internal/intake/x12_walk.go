@@ -18,7 +18,8 @@ type x12Walk struct {
 	head      int32    // the index of the first HL, or claim; 0: not seen yet
 	control   x12Place // in front of it
 	levels    [levelCount]x12Level
-	depth     int // the level that the walk is in; -1: none, or none that is known
+	depth     int      // the level that the walk is in; -1: none, or none that is known
+	lost      x12Range // the level that the walk is in where it is not known
 	reading   x12Reading
 }
 
@@ -60,6 +61,9 @@ func (w *x12Walk) closeLevel() {
 		w.head = w.at
 		w.control = controlIn(w.part, x12Range{1, w.at})
 	}
+	if w.depth < 0 && w.lost.begin != 0 && w.lost.end == 0 {
+		w.lost.end = w.at
+	}
 	if w.depth >= 0 && w.levels[w.depth].end == 0 {
 		level := &w.levels[w.depth]
 		level.end = w.at
@@ -92,9 +96,9 @@ func (w *x12Walk) enter() {
 		w.depth = subscriberLevel
 	case "23":
 		w.depth = patientLevel
-	default: // a level that the guide does not have
+	default: // a level that the guide does not have: whose claims these are is not known
 		w.depth = -1
-		w.levels = [levelCount]x12Level{}
+		w.lost = level.x12Range
 		return
 	}
 	parent := ""
@@ -144,15 +148,22 @@ func (w *x12Walk) claim(end int32) *X12Source {
 		w.at++
 	}
 	source.body.end = w.at
-	for i := range w.levels {
-		source.levels[i], source.controls[i] = w.levels[i].x12Range, w.levels[i].control
-	}
 	source.controls[levelCount] = w.control
-	source.provider = w.levels[billingLevel].provider
-	source.group, source.member = w.levels[subscriberLevel].group, w.levels[subscriberLevel].member
-	if w.depth < subscriberLevel {
-		source.wrong = x12Place{source.body.begin, "HL"}
-	} else {
+	if w.depth < 0 {
+		source.lost = w.lost
+	}
+	for i := range w.depth + 1 {
+		level := &w.levels[i]
+		source.levels[i], source.controls[i] = level.x12Range, level.control
+		switch i {
+		case billingLevel:
+			source.provider = level.provider
+		case subscriberLevel:
+			source.group, source.member = level.group, level.member
+		}
+	}
+	source.wrong = x12Place{source.body.begin, "HL"}
+	if w.depth >= subscriberLevel {
 		source.wrong = w.levels[w.depth].wrong
 	}
 	return source

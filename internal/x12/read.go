@@ -89,6 +89,9 @@ type Interchange struct {
 	groups     int
 }
 
+// End gives what stood behind the text of the header: the terminator and the line break.
+func (i *Interchange) End() string { return i.Raw[len(i.Header.text):] }
+
 // Group is a functional group. Its header does not change; what is said of its end is
 // known, and must not be asked for sooner, when a part of another group or the end of the
 // input was given.

@@ -20,8 +20,13 @@ type Writer struct {
 func NewWriter(w io.Writer) *Writer { return &Writer{out: bufio.NewWriterSize(w, 16<<10)} }
 
 // Use sets the delimiters of the segments to come, and what stands behind each of them: the
-// terminator, and the line break if there is to be one.
-func (w *Writer) Use(d Delimiters, end string) { w.delimiters, w.end = d, end }
+// terminator, which is put there if it is missing, and the line break if there is to be one.
+func (w *Writer) Use(d Delimiters, end string) {
+	if strings.IndexByte(end, d.Terminator) < 0 {
+		end = string([]byte{d.Terminator}) + end
+	}
+	w.delimiters, w.end = d, end
+}
 
 // Segment writes one segment. Empty elements at its end are left out. An element that
 // holds an element separator or a terminator is an error: it would be read as two.
@@ -70,6 +75,9 @@ func (w *Writer) Count() int {
 	w.count = 0
 	return n
 }
+
+// Err gives the first error there was, wrapped.
+func (w *Writer) Err() error { return w.err }
 
 // Flush hands on all that was written. Errors: the first there was, wrapped.
 func (w *Writer) Flush() error {
