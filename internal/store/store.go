@@ -195,6 +195,8 @@ type Snapshot interface {
 	Claims(ctx context.Context) iter.Seq2[Audited, error]
 	// Totals gives every provider's stored total, ascending by NPI.
 	Totals(ctx context.Context) iter.Seq2[ProviderTotal, error]
+	// Imports gives every import, ascending by Cursor.
+	Imports(ctx context.Context) iter.Seq2[Import, error]
 	// Top ranks providers as Engine.TopProviders does, at the moment of the snapshot.
 	Top(ctx context.Context, limit int) ([]ProviderTotal, error)
 	Close() error

@@ -220,7 +220,10 @@ func (a *audit) totals(ctx context.Context, claims store.Snapshot) error {
 	if err := a.checkProviderTotals(ctx, claims); err != nil {
 		return err
 	}
-	return a.checkRanking(ctx, claims)
+	if err := a.checkRanking(ctx, claims); err != nil {
+		return err
+	}
+	return a.checkImports(ctx, claims)
 }
 
 // report sums up. What did not fit is 0 there, and a breach.
@@ -234,6 +237,7 @@ func (a *audit) report(started time.Time) Report {
 		Settled:      a.counts.settled,
 		DeadLettered: a.counts.deadLettered,
 		Payments:     a.counts.payments,
+		Imports:      a.counts.imports,
 		NetFeeClaims: a.netFee.cents,
 		NetFeePaid:   a.paid.cents,
 		Checks:       a.checks[:],

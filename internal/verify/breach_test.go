@@ -222,6 +222,22 @@ func totalBreaches() []breach {
 	}
 }
 
+func importBreaches() []breach {
+	change := func(assignments string) func(s *system) {
+		return func(s *system) { s.plant("claims", "UPDATE imports SET "+assignments+" WHERE state = 'done'") }
+	}
+	return []breach{
+		{"an import has lost a claim", change("claims_read = claims_read + 1"), []string{"imports"}},
+		{"an import has lost a line", change("lines_rejected = lines_rejected - 1"), []string{"imports"}},
+		{"an import counts what it can not", change("claims_duplicate = -1, claims_rejected = 3"), []string{"imports"}},
+		{"an import has accepted more claims than there are", change("claims_read = 15, claims_accepted = 14, claims_duplicate = 0"), []string{"imports"}},
+		{"an import has accepted more lines than there are", change("lines_read = 23, lines_accepted = 19, lines_duplicate = 0"), []string{"imports"}},
+		{"imports together have accepted more claims than there are", func(s *system) {
+			s.plant("claims", "UPDATE imports SET claims_accepted = 13 WHERE state = 'running' AND dry_run = 0")
+		}, []string{"imports"}},
+	}
+}
+
 // spoilIndex leaves the index of the ranking with a total that the table has not: it is
 // hidden while the total is set right again.
 func (s *system) spoilIndex() {
@@ -239,7 +255,7 @@ func (s *system) spoilIndex() {
 // checks and on no other; and every check finds at least one of them.
 func TestBreaches(t *testing.T) {
 	t.Parallel()
-	all := slices.Concat(statusBreaches(), paymentBreaches(), claimBreaches(), totalBreaches())
+	all := slices.Concat(statusBreaches(), paymentBreaches(), claimBreaches(), totalBreaches(), importBreaches())
 	for _, b := range all {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
@@ -304,11 +320,11 @@ func TestManyBreaches(t *testing.T) {
 	s.plant("claims", "UPDATE claims SET line_count = 999, first_line_id = 1000")
 	report := s.run()
 	at := slices.IndexFunc(report.Checks, func(c verify.Check) bool { return c.Name == "line-count" })
-	if check := report.Checks[at]; check.Breaches != 12 || check.Checked != 12 || len(check.Examples) != 10 {
-		t.Errorf("got %d breaches of %d with %d examples, want 12 of 12 with 10", check.Breaches, check.Checked, len(check.Examples))
+	if check := report.Checks[at]; check.Breaches != 13 || check.Checked != 13 || len(check.Examples) != 10 {
+		t.Errorf("got %d breaches of %d with %d examples, want 13 of 13 with 10", check.Breaches, check.Checked, len(check.Examples))
 	}
 	var page strings.Builder
-	if err := report.WriteText(&page); err != nil || !strings.Contains(page.String(), "and 2 more") {
+	if err := report.WriteText(&page); err != nil || !strings.Contains(page.String(), "and 3 more") {
 		t.Errorf("got %v and this page:\n%s", err, page.String())
 	}
 }

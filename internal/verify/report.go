@@ -28,6 +28,7 @@ type Report struct {
 	NetFeeClaims money.Cents   `json:"net_fee_claims"` // of all claims
 	NetFeePaid   money.Cents   `json:"net_fee_paid"`   // of Payments
 	Providers    int           `json:"providers"`      // with at least one claim
+	Imports      int           `json:"imports"`        // ended or not, dry runs included
 	Checks       []Check       `json:"checks"`         // all that there are, always in the same order
 }
 
@@ -58,6 +59,7 @@ const (
 	providerTotal
 	ranking
 	claimID
+	imports
 	checkCount
 )
 
@@ -79,10 +81,11 @@ var rules = [checkCount]struct{ name, text string }{
 	providerTotal:        {"provider-total", "every provider's total is the sum over the lines"},
 	ranking:              {"ranking", "providers rank as their sums over the lines do"},
 	claimID:              {"claim-id", "every claim with a key has the id derived from it"},
+	imports:              {"imports", "every ended import's claims and lines are accepted, duplicate or rejected, and what was accepted is there"},
 }
 
 // counts is what the report counts.
-type counts struct{ claims, lines, inFlight, settled, deadLettered, payments int }
+type counts struct{ claims, lines, inFlight, settled, deadLettered, payments, imports int }
 
 // holds counts one look. Where it says false, the caller tells the breach: there are
 // millions of looks, and words for none of them but the breaches.
@@ -128,6 +131,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		{"lines", grouped(r.Lines)},
 		{"providers", grouped(r.Providers)},
 		{"payments", grouped(r.Payments)},
+		{"imports", grouped(r.Imports)},
 		{"net fee of claims", r.NetFeeClaims.String()},
 		{"net fee paid", r.NetFeePaid.String()},
 	} {

@@ -17,7 +17,7 @@ func TestWriteText(t *testing.T) {
 	report := verify.Report{
 		Started: time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC), Took: 1_234_567_890,
 		Claims: 1_234_567, Lines: 4_000_000, InFlight: 567, Settled: 1_234_000, Payments: 1_234_000,
-		NetFeeClaims: 12_345, NetFeePaid: -5, Providers: 12,
+		NetFeeClaims: 12_345, NetFeePaid: -5, Providers: 12, Imports: 1234,
 		Checks: []verify.Check{
 			{Name: "one", Rule: "everything is one", Checked: 1000},
 			{Name: "two", Rule: "nothing is two", Checked: 5, Breaches: 1002, Examples: []string{"claim x: it is two", "claim y: it is two"}},
@@ -37,6 +37,7 @@ func TestWriteText(t *testing.T) {
   lines                             4,000,000
   providers                                12
   payments                          1,234,000
+  imports                               1,234
   net fee of claims                    123.45
   net fee paid                          -0.05
 

@@ -227,6 +227,42 @@ func (s *system) fill() {
 			s.learn(discarded)
 		}
 	}
+	s.importFile(s.made("imported", line(npiA, 16), line(npiB, 1)), s.made("pending", line(npiA, 300), line(npiB, -20), line(npiA, 0)))
+	for _, dry := range []bool{true, false} {
+		s.openImport(dry) // stays as it is
+	}
+}
+
+// openImport creates an import that runs.
+func (s *system) openImport(dry bool) store.Import {
+	s.Helper()
+	i := store.Import{
+		ID: uuid.New(), State: store.ImportRunning, DryRun: dry, Run: 1, CreatedAt: noon(), LeasedUntil: noon().Add(time.Minute),
+		Tally: store.Tally{Claims: store.Fates{Read: 100, Accepted: 99}, Lines: store.Fates{Read: 100, Accepted: 99}},
+	}
+	if err := s.claims.CreateImport(context.Background(), i); err != nil {
+		s.Fatal(err)
+	}
+	if err := s.claims.ReportImport(context.Background(), i.ID, i.Run, "csv", i.Tally, i.LeasedUntil); err != nil {
+		s.Fatal(err)
+	}
+	return i
+}
+
+// importFile imports two claims, of which the second is there already.
+func (s *system) importFile(added, duplicate *claim.Claim) {
+	s.Helper()
+	i := s.openImport(false)
+	batch := []store.Submission{{Claim: added, Import: i.ID}, {Claim: duplicate, Import: i.ID}}
+	if outcomes, err := s.claims.Accept(context.Background(), batch, noon()); err != nil || !outcomes[1].Existing {
+		s.Fatalf("accept claims of an import: got %+v, %v, want the second existing", outcomes, err)
+	}
+	i.State = store.ImportDone
+	i.Claims = store.Fates{Read: 3, Duplicate: 1, Rejected: 1}
+	i.Lines = store.Fates{Read: 9, Duplicate: 3, Rejected: 4}
+	if err := s.claims.FinishImport(context.Background(), i, noon()); err != nil {
+		s.Fatal(err)
+	}
 }
 
 // run verifies, with hooks between the views or without.
@@ -321,8 +357,8 @@ func TestEmpty(t *testing.T) {
 			t.Errorf("check %q has the rule %q", check.Name, check.Rule)
 		}
 	}
-	if len(names) != 16 {
-		t.Errorf("got %d checks, want 16", len(names))
+	if len(names) != 17 {
+		t.Errorf("got %d checks, want 17", len(names))
 	}
 }
 
@@ -341,9 +377,9 @@ func TestFilled(t *testing.T) {
 		}
 	}
 	want := verify.Report{
-		Claims: 12, Lines: 16, InFlight: 4, Settled: 3, DeadLettered: 5,
-		Payments: 6, NetFeeClaims: 280 + 11685 + 42 + 0 + 500 + 1 + 11 + 12 + 13 + 14 + 15 + 15,
-		NetFeePaid: 11685 + 42 + 0 + 500 + 1 + 13, Providers: 2,
+		Claims: 13, Lines: 18, InFlight: 5, Settled: 3, DeadLettered: 5,
+		Payments: 6, NetFeeClaims: 280 + 11685 + 42 + 0 + 500 + 1 + 11 + 12 + 13 + 14 + 15 + 15 + 17,
+		NetFeePaid: 11685 + 42 + 0 + 500 + 1 + 13, Providers: 2, Imports: 3,
 	}
 	if diff := cmp.Diff(want, report, cmpopts.IgnoreFields(verify.Report{}, "Started", "Took", "Checks")); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
@@ -377,12 +413,12 @@ func TestChangesBetweenViews(t *testing.T) {
 		}})
 		wantClean(t, &report)
 		// Before the claims are looked at, all of it counts; after, nothing that is newer does.
-		wantClaims, wantPayments := 15, 8
+		wantClaims, wantPayments := 16, 8
 		switch {
 		case view > 3:
-			wantClaims, wantPayments = 13, 6
+			wantClaims, wantPayments = 14, 6
 		case view > 2:
-			wantClaims, wantPayments = 13, 7
+			wantClaims, wantPayments = 14, 7
 		}
 		if report.Claims != wantClaims || report.Payments != wantPayments {
 			t.Errorf("change before view %d: got %d claims and %d payments, want %d and %d",
@@ -474,7 +510,7 @@ func TestUnderWrites(t *testing.T) {
 	rounds := <-written
 	report := s.run()
 	wantClean(t, &report)
-	if want := 12 + roundSize*rounds; report.Claims != want || rounds == 0 {
+	if want := 13 + roundSize*rounds; report.Claims != want || rounds == 0 {
 		t.Errorf("after %d rounds: got %d claims, want %d", rounds, report.Claims, want)
 	}
 }

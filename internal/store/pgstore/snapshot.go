@@ -153,6 +153,33 @@ func (v *snapshot) eachTotal(ctx context.Context, yield func(store.ProviderTotal
 	return rows.Err()
 }
 
+// Imports gives every import, in the order of their creation.
+func (v *snapshot) Imports(ctx context.Context) iter.Seq2[store.Import, error] {
+	return func(yield func(store.Import, error) bool) {
+		if err := v.eachImport(ctx, func(i store.Import) bool { return yield(i, nil) }); err != nil {
+			yield(store.Import{}, fmt.Errorf("read imports of snapshot: %w", translate(err)))
+		}
+	}
+}
+
+func (v *snapshot) eachImport(ctx context.Context, yield func(store.Import) bool) error {
+	rows, err := v.view.Query(ctx, "SELECT "+importColumns+" FROM imports ORDER BY seq")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		i, err := scanImport(rows)
+		if err != nil {
+			return err
+		}
+		if !yield(i) {
+			return nil
+		}
+	}
+	return rows.Err()
+}
+
 // Top ranks providers by total net fee; limit is 1..store.MaxTop.
 func (v *snapshot) Top(ctx context.Context, limit int) ([]store.ProviderTotal, error) {
 	top, err := rank(ctx, v.view, limit)

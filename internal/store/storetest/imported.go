@@ -21,6 +21,7 @@ func importedChecks() []check {
 		{"exact with many at once", importedConcurrently},
 		{"none behind a cancellation", importedUntilCancelled},
 		{"what is known of claims", knownClaims},
+		{"in a snapshot", importsInSnapshot},
 	}
 }
 
@@ -167,21 +168,25 @@ func importedConcurrently(t *testing.T, f *fixture) {
 // accepted is what is there, though its runner goes on.
 func importedUntilCancelled(t *testing.T, f *fixture) {
 	i := f.create(t, store.Import{})
-	started, stopped := make(chan struct{}), make(chan error)
+	started, over, stopped := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		for n := 0; ; n++ {
-			_, err := f.Accept(t.Context(), of(i, submissions(f.claim(t, fmt.Sprint(n), nets(npiA, 1)))), noon())
-			if err != nil {
-				stopped <- err
-				return
+		var err error
+		for n, last := 0, false; err == nil && !last; n++ {
+			select {
+			case <-over:
+				last = true
+			default:
 			}
+			_, err = f.Accept(t.Context(), of(i, submissions(f.claim(t, fmt.Sprint(n), nets(npiA, 1)))), noon())
 			if n == 5 {
 				close(started)
 			}
 		}
+		stopped <- err
 	}()
 	<-started
 	cancelled, err := f.CancelImport(t.Context(), i.ID, noon())
+	close(over)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,5 +227,32 @@ func knownClaims(t *testing.T, f *fixture) {
 		if _, err := f.Known(t.Context(), make([]store.Submission, size)); err == nil {
 			t.Errorf("%d claims: no error", size)
 		}
+	}
+}
+
+// A snapshot has every import, the oldest first, with its counts of that moment.
+func importsInSnapshot(t *testing.T, f *fixture) {
+	first := f.create(t, store.Import{Name: "first"})
+	second := f.create(t, store.Import{State: store.ImportQueued, Name: "second"})
+	snapshot := f.snapshot(t)
+	if _, err := f.Accept(t.Context(), of(first, submissions(f.claim(t, "one", nets(npiA, 1)))), noon()); err != nil {
+		t.Fatal(err)
+	}
+	read := func(from store.Snapshot) (all []store.Import) {
+		t.Helper()
+		for i, err := range from.Imports(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, i)
+		}
+		return all
+	}
+	same(t, "imports", read(snapshot), []store.Import{first, second})
+	first.Claims.Accepted, first.Lines.Accepted = 1, 1
+	same(t, "imports later", read(f.snapshot(t)), []store.Import{first, second})
+	for i := range snapshot.Imports(t.Context()) {
+		same(t, "the first", i.ID, first.ID)
+		break // a reader may stop early
 	}
 }
