@@ -46,6 +46,13 @@ const (
 	CodeClaimClosed    = "claim-closed"     // the claim's other rows are too far back
 )
 
+// maxAddedBytes is by how much a row, or a line, of a file of rejects may be longer: by its errors,
+// by the cells that it lacked, and by an apostrophe in front of each.
+const maxAddedBytes = 8 << 10
+
+// rowTooLong is the message of CodeRowTooLong.
+const rowTooLong = "shorten this row: it is longer than 65536 bytes"
+
 // CSV reads claims from CSV: RFC 4180, and what people send in its place. Rows
 // with the same claim number are one claim; without a column for it the whole file is.
 type CSV struct {
@@ -69,6 +76,9 @@ func NewCSV(r io.Reader, fileSHA256 string) (*CSV, error) {
 	}
 	if c.columns, err = readColumns(row); err != nil {
 		return nil, err
+	}
+	if c.columns.isRejects {
+		c.rows.limit += maxAddedBytes
 	}
 	c.header = bytes.Clone(head)
 	c.open = window{
@@ -256,13 +266,24 @@ func (c *CSV) rowFault(row *scanned) claim.Violation {
 		return rowViolation(claim.NoField, CodeQuote,
 			"a quote is not closed, or text stands behind the quote that closes it; write a quote inside quotes twice")
 	case row.fault == CodeRowTooLong:
-		return rowViolation(claim.NoField, CodeRowTooLong, "shorten this row: it is longer than 65536 bytes")
-	case row.count > len(c.columns.fields):
+		return rowViolation(claim.NoField, CodeRowTooLong, rowTooLong)
+	case row.count > len(c.columns.fields) || c.hasNamelessText(row):
 		return rowViolation(claim.NoField, CodeTooManyCells,
 			"this row has more cells than the header; put quotes around a cell that holds a separator")
 	default:
 		return claim.Violation{}
 	}
+}
+
+// hasNamelessText tells whether a row of a file of rejects has text in a column behind the errors
+// that has no name: then it had too many cells.
+func (c *CSV) hasNamelessText(row *scanned) bool {
+	for _, i := range c.columns.nameless {
+		if i < len(row.cells) && row.cells[i].end > row.cells[i].start {
+			return true
+		}
+	}
+	return false
 }
 
 // textFault says what is wrong with the bytes of a cell; without a code: nothing.

@@ -3,6 +3,7 @@ package intake
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -148,8 +149,28 @@ type columns struct {
 	key    int           // the column of the claim's key, by which an export is known; -1 for none
 	names  map[claim.Field]string
 	// errors are the columns of a file of rejects, which say what was wrong; isRejects: all three are there.
-	errors    [3]int
+	errors    [len(errorNames)]int
 	isRejects bool
+	// nameless are the columns behind the errors that have no name: a spreadsheet adds them where
+	// a row has too many cells.
+	nameless []int
+}
+
+// isError tells whether cell i of a row of count cells is one of the errors. Of a row that is too
+// long the last ones are, as they were written behind it.
+func (c *columns) isError(i, count int) bool {
+	if extra := count - len(c.fields); extra > 0 && slices.Max(c.errors[:]) == len(c.fields)-1 {
+		i -= extra
+	}
+	return c.isRejects && slices.Contains(c.errors[:], i)
+}
+
+// width is how many columns there are, the errors not counted.
+func (c *columns) width() int {
+	if c.isRejects {
+		return len(c.fields) - len(c.errors)
+	}
+	return len(c.fields)
 }
 
 // guarded tells whether cells that look like formulas have an apostrophe in front: see Guard.
@@ -164,9 +185,6 @@ func readColumns(row scanned) (columns, error) {
 		wrong.Faults = append(wrong.Faults, Fault{
 			Line: row.line, Field: field, Column: column, Code: code, Severity: claim.Error, Message: message,
 		})
-	}
-	if row.count > MaxColumns {
-		report(claim.NoField, "", CodeTooManyColumns, "remove columns: at most "+strconv.Itoa(MaxColumns)+" are read")
 	}
 	for i, place := range row.cells {
 		text := unquoted(nil, row.raw, place)
@@ -187,6 +205,10 @@ func readColumns(row scanned) (columns, error) {
 			found.number = i
 		}
 	}
+	found.isRejects = !slices.Contains(found.errors[:], -1)
+	if row.count > MaxColumns && (!found.isRejects || row.count > MaxColumns+len(errorNames)) {
+		report(claim.NoField, "", CodeTooManyColumns, "remove columns: at most "+strconv.Itoa(MaxColumns)+" are read")
+	}
 	for field := claim.Field(0); int(field) < claim.FieldCount; field++ {
 		if _, present := found.names[field]; !present && field != claim.QuadrantField {
 			report(field, "", claim.CodeRequired, "there is no column "+field.String()+"; add it, or name it so in the first row")
@@ -195,7 +217,11 @@ func readColumns(row scanned) (columns, error) {
 	if len(wrong.Faults) > 0 {
 		return columns{}, wrong
 	}
-	found.isRejects = found.errors[0] >= 0 && found.errors[1] >= 0 && found.errors[2] >= 0
+	for i := slices.Max(found.errors[:]) + 1; found.isRejects && i < len(row.cells); i++ {
+		if len(bytes.Trim(unquoted(nil, row.raw, row.cells[i]), blanks)) == 0 {
+			found.nameless = append(found.nameless, i)
+		}
+	}
 	return found, nil
 }
 

@@ -24,6 +24,7 @@ type rowScanner struct {
 	offset     int64 // of begin in the input, in bytes
 	line       int   // at begin, from 1
 	separator  byte
+	limit      int    // of a row, in bytes, its line end not counted; far below bufferBytes
 	overlong   bool   // the row before was cut, and begin is inside it
 	cells      []cell // of the row given last
 }
@@ -39,7 +40,7 @@ type scanned struct {
 	raw     []byte
 	offset  int64
 	line    int
-	cells   []cell // those before the fault, MaxColumns at most
+	cells   []cell // those before the fault; MaxColumns and errorNames at most
 	count   int    // of cells, those that were not kept among them
 	fault   string // CodeQuote, CodeRowTooLong, or "" for none
 	faultAt int    // in raw, where the fault is a quote
@@ -47,7 +48,7 @@ type scanned struct {
 }
 
 func newRowScanner(source io.Reader) rowScanner {
-	return rowScanner{source: source, buffer: make([]byte, bufferBytes), line: 1, separator: separators[0]}
+	return rowScanner{source: source, buffer: make([]byte, bufferBytes), line: 1, separator: separators[0], limit: MaxRowBytes}
 }
 
 // next gives the next row that is not blank. Errors: io.EOF at the end, and those
@@ -85,7 +86,7 @@ func (s *rowScanner) advance(raw []byte, row *scanned) {
 // fill reads on until a row of any allowed length, and the line end behind it,
 // is in the buffer, or the input ends.
 func (s *rowScanner) fill() error {
-	const enough = MaxRowBytes + len("\r\n")
+	enough := s.limit + len("\r\n")
 	for empty := 0; s.end-s.begin < enough && !s.ended; {
 		if len(s.buffer)-s.begin < enough {
 			s.end = copy(s.buffer, s.buffer[s.begin:s.end])
@@ -111,7 +112,7 @@ func (s *rowScanner) fill() error {
 
 // scan reads the row at the start of data.
 func (s *rowScanner) scan(data []byte) scanned {
-	inside := data[:min(len(data), MaxRowBytes)]
+	inside := data[:min(len(data), s.limit)]
 	row := scanned{}
 	s.cells = s.cells[:0]
 	for at := 0; ; {
@@ -119,7 +120,7 @@ func (s *rowScanner) scan(data []byte) scanned {
 		if !fine {
 			return s.misquoted(data, row, found.start-1)
 		}
-		if row.count++; len(s.cells) < MaxColumns {
+		if row.count++; len(s.cells) < MaxColumns+len(errorNames) {
 			s.cells = append(s.cells, found)
 		}
 		if stop < len(inside) && data[stop] == s.separator {
@@ -166,10 +167,22 @@ func (s *rowScanner) cell(data []byte, from int) (found cell, stop int, fine boo
 	return found, at, at == len(data) || data[at] == s.separator || isLineEnd(data[at])
 }
 
+// around gives the bounds of cell i of a row, with the quotes and spaces around it; before is
+// the end of the cell in front of it.
+func (s *rowScanner) around(raw []byte, before, i int, found cell) (begin, end int) {
+	if begin = before; i > 0 {
+		begin++
+	}
+	if end = found.end; found.start > begin && raw[found.start-1] == '"' {
+		end = s.skipSpace(raw, found.end+1)
+	}
+	return begin, end
+}
+
 // misquoted ends a row, whose quote at faultAt is wrong, with its first line: the
 // quote may well be one too many, and the lines behind it rows of their own.
 func (s *rowScanner) misquoted(data []byte, row scanned, faultAt int) scanned {
-	inside := data[:min(len(data), MaxRowBytes)]
+	inside := data[:min(len(data), s.limit)]
 	stop := bytes.IndexAny(inside, "\r\n")
 	row.fault, row.faultAt = CodeQuote, faultAt
 	switch {
@@ -190,7 +203,7 @@ func (s *rowScanner) misquoted(data []byte, row scanned, faultAt int) scanned {
 
 // rest reads on in a row that was cut, to its line end or to the next cut.
 func (s *rowScanner) rest(data []byte) scanned {
-	inside := data[:min(len(data), MaxRowBytes)]
+	inside := data[:min(len(data), s.limit)]
 	row := scanned{raw: inside, fault: CodeRowTooLong, rest: true}
 	if stop := bytes.IndexAny(inside, "\r\n"); stop >= 0 {
 		row.raw, s.overlong = data[:behindLineEnd(data, stop)], false

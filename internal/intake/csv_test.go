@@ -509,3 +509,32 @@ func TestCSVErrorsHoldNoInput(t *testing.T) {
 		}
 	}
 }
+
+// A row that is too long, of no claim, is not settled before its last piece; and rows that wait
+// for an open claim do so for SpanBytes of the file at most, then the claim is given out.
+func TestSettledRows(t *testing.T) {
+	t.Parallel()
+	head, long := "claim number,"+csvHead+",note\n", strings.Repeat("x", 3*intake.MaxRowBytes)
+	_, parcels := all(t, strings.NewReader(head+"C-1,"+csvRow+",\n,"+csvRow+","+long+"\n"))
+	_, alone := all(t, strings.NewReader(head+","+csvRow+","+long+"\n"))
+	for _, list := range [][]*intake.Parcel{parcels, alone} {
+		given, settled := []intake.Row(nil), 1
+		for _, parcel := range list {
+			given = append(given, parcel.Rows...)
+			checkSettled(t, parcel, given, &settled)
+		}
+	}
+	const noteBytes = 60_000
+	lost := "," + csvRow + "," + strings.Repeat("x", noteBytes) + "\n"
+	const count = 2 * intake.SpanBytes / noteBytes
+	_, parcels = all(t, io.MultiReader(strings.NewReader(head+"C-1,"+csvRow+",\n"), &repeated{count: count, row: func(int) string { return lost }}))
+	waits := 0
+	for i, parcel := range parcels {
+		if parcel.Settled <= 1 {
+			waits = i + 1
+		}
+	}
+	if most := intake.SpanBytes/noteBytes + 2; len(parcels) != count+1 || waits == 0 || waits > most {
+		t.Errorf("got %d parcels, of which %d wait, want %d, of which at most %d wait", len(parcels), waits, count+1, most)
+	}
+}

@@ -8,11 +8,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/claimrail/claimrail/internal/claim"
 )
 
 // MaxLineBytes is the length of a line of NDJSON, its line end not counted, and of a single
-// claim in JSON.
+// claim in JSON. With the errors that a file of rejects adds it may be maxAddedBytes more.
 const MaxLineBytes = 1 << 20
 
 // Codes of what can be wrong with a line of NDJSON as such, beside those of package claim.
@@ -135,7 +137,13 @@ type lineScanner struct {
 }
 
 // longestLine is what must be in the buffer to see that a line ends within the limit.
-const longestLine = MaxLineBytes + len("\r\n")
+const longestLine = MaxLineBytes + maxAddedBytes + len("\r\n")
+
+// fits tells whether a line, or a value, is within the limit.
+func fits(line []byte) bool {
+	return len(line) <= MaxLineBytes || len(line) <= MaxLineBytes+maxAddedBytes &&
+		bytes.Contains(line[MaxLineBytes-maxAddedBytes:], []byte(`"`+ErrorMessageName+`":`))
+}
 
 func newLineScanner(source io.Reader) lineScanner {
 	return lineScanner{source: source, buffer: make([]byte, longestLine+SniffBytes), line: 1}
@@ -158,9 +166,9 @@ func (s *lineScanner) start(whole bool) error {
 	text := bytes.TrimSpace(data)
 	first := bytes.IndexByte(text, '\n')
 	switch {
-	case !whole, first < 0, first > MaxLineBytes, isLineByLine(text):
+	case !whole, first < 0, !fits(text[:first]), isLineByLine(text):
 		return nil
-	case len(data) > MaxLineBytes:
+	case !fits(text) || !s.ended:
 		line := lineEnds(data[:bytes.Index(data, text)]) + 1
 		return &SyntaxError{line, 1, "a claim over several lines is at most 1048576 bytes long: write each claim on one line"}
 	default:
@@ -169,8 +177,13 @@ func (s *lineScanner) start(whole bool) error {
 	}
 }
 
-// isLineByLine tells whether some line ends a value, and the next begins one: see sniffJSON.
+// isLineByLine tells whether the first line is a value, or some line ends one and the next
+// begins one: see sniffJSON.
 func isLineByLine(text []byte) bool {
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	if jsontext.Value(first).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+		return true
+	}
 	closed := false
 	for line := range bytes.SplitSeq(text, []byte("\n")) {
 		line = bytes.TrimSpace(line)
@@ -217,12 +230,12 @@ func (s *lineScanner) cut(data []byte) []byte {
 	stop := bytes.IndexByte(data[:min(len(data), longestLine)], '\n')
 	length := stop
 	if stop < 0 {
-		length = len(data)
+		length = min(len(data), longestLine)
 	} else if stop > 0 && data[stop-1] == '\r' {
 		length--
 	}
 	switch {
-	case length > MaxLineBytes:
+	case !fits(data[:length]):
 		s.overlong = true
 		return data[:MaxLineBytes]
 	case stop < 0:
