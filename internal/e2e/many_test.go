@@ -27,6 +27,7 @@ const manyVariable = "E2E_CLAIMS"
 // Sizes of TestManyInstances.
 const (
 	manyEach     = 3      // processes of each role
+	manyClients  = 48     // each sends one claim at a time, or two at once
 	manyDefault  = 5_000  // claims
 	manyPerRound = 15_000 // claims for which everything is killed once, in turn
 	manyNPIs     = 1_200  // more than a ranking shows
@@ -60,10 +61,10 @@ func newCrowd(f *fleet, random *rand.Rand, total int) *crowd {
 		fleet: f, total: int64(total), ended: make(chan struct{}), tally: map[string]*standing{},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	for client := range clients {
+	for client := range manyClients {
 		own := rand.New(rand.NewPCG(random.Uint64(), 0))
 		c.running.Go(func() {
-			for n := client; n < total && ctx.Err() == nil; n += clients {
+			for n := client; n < total && ctx.Err() == nil; n += manyClients {
 				c.turn(ctx, own, fmt.Sprint(n))
 			}
 		})
@@ -210,7 +211,7 @@ func (c *crowd) endure(blows []blow) {
 			c.reach(min(before+step/2, c.total))
 		} else {
 			failed := c.denied.Load() + c.unknown.Load()
-			c.until("every client has met the outage", startTimeout, func() bool { return c.denied.Load()+c.unknown.Load() >= failed+clients })
+			c.until("every client has met the outage", startTimeout, func() bool { return c.denied.Load()+c.unknown.Load() >= failed+manyClients })
 		}
 		b.restart()
 		c.Logf("killed and started again: %s, %d claims later", b.what, c.done.Load()-before)

@@ -13,6 +13,9 @@ import (
 // stopTimeout bounds the end of a server that is stopped at once.
 const stopTimeout = 30 * time.Second
 
+// logTail is how much of the server's log is shown of a test that failed, in bytes.
+const logTail = 4 << 10
+
 // Own is a server that one test has for itself: it may stop it, and start it again. It is
 // always made here, whatever TEST_DATABASE_URL says. Not for more than one goroutine.
 type Own struct {
@@ -48,7 +51,7 @@ func StartOwn(t testing.TB, settings ...string) *Own {
 	t.Cleanup(func() {
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(folder, logFile))
-			t.Logf("the log of Postgres:\n%s", log)
+			t.Logf("the end of the log of Postgres:\n%s", log[max(0, len(log)-logTail):])
 		}
 		o.end(t, "gone")
 		_ = os.RemoveAll(folder) // where no watchdog was there to do it
