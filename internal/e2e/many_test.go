@@ -40,12 +40,14 @@ const (
 // told so, and under the same key until it knows.
 type crowd struct {
 	*load
-	fleet *fleet
-	done  atomic.Int64 // claims whose sender knows that they are stored
-	total int64
-	ended chan struct{} // closed when all are
-	mu    sync.Mutex
-	tally map[string]*standing // by NPI: what the senders were told is stored
+	fleet   *fleet
+	done    atomic.Int64 // claims whose sender knows that they are stored
+	total   int64
+	ended   chan struct{} // closed when all are
+	mu      sync.Mutex
+	allowed int64                // claims that may be sent by now
+	moved   chan struct{}        // closed when there are more
+	tally   map[string]*standing // by NPI: what the senders were told is stored
 }
 
 // standing is what a provider has by the reckoning of the clients.
@@ -58,13 +60,13 @@ type standing struct {
 func newCrowd(f *fleet, random *rand.Rand, total int) *crowd {
 	c := &crowd{
 		load:  &load{system: f.claims[0].system, history: newHistory()},
-		fleet: f, total: int64(total), ended: make(chan struct{}), tally: map[string]*standing{},
+		fleet: f, total: int64(total), ended: make(chan struct{}), moved: make(chan struct{}), tally: map[string]*standing{},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	for client := range manyClients {
 		own := rand.New(rand.NewPCG(random.Uint64(), 0))
 		c.running.Go(func() {
-			for n := client; n < total && ctx.Err() == nil; n += manyClients {
+			for n := client; n < total && c.mayBegin(ctx, int64(n)); n += manyClients {
 				c.turn(ctx, own, fmt.Sprint(n))
 			}
 		})
@@ -78,6 +80,32 @@ func newCrowd(f *fleet, random *rand.Rand, total int) *crowd {
 		<-c.ended
 	})
 	return c
+}
+
+// allow lets the clients go on, up to so many claims.
+func (c *crowd) allow(claims int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.allowed = max(c.allowed, claims)
+	close(c.moved)
+	c.moved = make(chan struct{})
+}
+
+// mayBegin waits until a claim may be sent; never, if ctx ends before that.
+func (c *crowd) mayBegin(ctx context.Context, n int64) bool {
+	for ctx.Err() == nil {
+		c.mu.Lock()
+		allowed, moved := c.allowed, c.moved
+		c.mu.Unlock()
+		if n < allowed {
+			return true
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+		}
+	}
+	return false
 }
 
 // turn sends one claim until there is an answer, and sometimes a copy at the same time by way
@@ -199,23 +227,27 @@ func (f *fleet) blows(random *rand.Rand, rounds int) (all []blow) {
 	return all
 }
 
-// endure deals the blows, spread over the claims that are sent.
+// endure deals the blows, spread over the claims that are sent. However long a blow takes, the
+// clients have claims left for the next one.
 func (c *crowd) endure(blows []blow) {
 	c.Helper()
 	step := c.total / int64(len(blows)+1)
+	c.allow(2 * step)
 	for i, b := range blows {
 		c.reach(step * int64(i+1))
-		before := c.done.Load()
 		b.kill()
+		before := c.done.Load()
+		c.allow(min(max(before, step*int64(i+1))+step, c.total))
 		if b.standing {
-			c.reach(min(before+step/2, c.total))
+			c.reach(before + step/2)
 		} else {
 			failed := c.denied.Load() + c.unknown.Load()
-			c.until("every client has met the outage", startTimeout, func() bool { return c.denied.Load()+c.unknown.Load() >= failed+manyClients })
+			c.until("clients have met the outage", startTimeout, func() bool { return c.denied.Load()+c.unknown.Load() >= failed+manyClients })
 		}
 		b.restart()
 		c.Logf("killed and started again: %s, %d claims later", b.what, c.done.Load()-before)
 	}
+	c.allow(c.total)
 	c.reach(c.total)
 	<-c.ended
 }
