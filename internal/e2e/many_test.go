@@ -239,7 +239,7 @@ func (c *crowd) endure(blows []blow) {
 		before := c.done.Load()
 		c.allow(min(max(before, step*int64(i+1))+step, c.total))
 		if b.standing {
-			c.reach(before + step/2)
+			c.reach(min(before+step/2, c.total))
 		} else {
 			failed := c.denied.Load() + c.unknown.Load()
 			c.until("clients have met the outage", startTimeout, func() bool { return c.denied.Load()+c.unknown.Load() >= failed+manyClients })
