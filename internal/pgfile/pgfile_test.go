@@ -364,10 +364,10 @@ func TestRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	url := pgtest.Start(t).Database(t)
-	pgtest.Exec(t, url, "DROP ROLE IF EXISTS claimrail_claims", "DROP ROLE IF EXISTS claimrail_payments", string(script))
+	roles := pgtest.Roles(t, url, string(script), "claims", "payments")
 	for own, other := range map[string]string{"claims": "payments", "payments": "claims"} {
 		as := func(user, schema string) string {
-			return pgtest.With(t, url, "user", "claimrail_"+user, "search_path", schema)
+			return pgtest.With(t, roles[user], "search_path", schema)
 		}
 		mine := open(t, as(own, own), first)
 		if err := mine.Write(t.Context(), "insert", insert(1)); err != nil {

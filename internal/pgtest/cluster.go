@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -49,42 +48,34 @@ const keepWord = "keep"
 type cluster struct {
 	binaries   string // folder of initdb and postgres
 	folder     string
+	port       string // empty: the usual one
 	attributes *syscall.SysProcAttr
 }
 
 // url gives the address of the server's owner.
 func (c *cluster) url() string {
-	address := url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/postgres", RawQuery: url.Values{"host": {c.folder}}.Encode()}
+	query := url.Values{"host": {c.folder}}
+	if c.port != "" {
+		query.Set("port", c.port)
+	}
+	address := url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/postgres", RawQuery: query.Encode()}
 	return address.String()
 }
 
-// privateServer gives the server of this process. It is found by the number of the
+// sharedServer gives the private server of this process. It is found by the number of the
 // process, so that no variable has to remember it: whoever gets the lock and sees no
 // server makes one.
-func privateServer(ctx context.Context) (*Server, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
+func sharedServer(ctx context.Context, binaries string) (*Server, error) {
 	folder := filepath.Join(os.TempDir(), "claimrail-postgres-"+strconv.Itoa(os.Getpid()))
-	lock, err := os.OpenFile(folder+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	unlock, err := lockFile(folder + ".lock")
 	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
+		return nil, err
 	}
-	defer func() { _ = lock.Close() }()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
-	}
-	defer func() { _ = os.Remove(lock.Name()) }()
-	c := &cluster{folder: folder}
+	defer unlock()
+	c := &cluster{binaries: binaries, folder: folder}
 	server := &Server{url: c.url(), private: true}
 	if _, err := os.Stat(filepath.Join(folder, "ready")); err == nil {
 		return server, nil
-	}
-	c.binaries, err = findBinaries(ctx)
-	if err != nil {
-		if server, composeErr := composeServer(ctx); composeErr == nil {
-			return server, nil
-		}
-		return nil, err
 	}
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return nil, fmt.Errorf("make cluster: %w", err)
@@ -102,42 +93,17 @@ func privateServer(ctx context.Context) (*Server, error) {
 	return server, os.WriteFile(filepath.Join(folder, "ready"), nil, 0o600)
 }
 
-// findBinaries finds the folder with initdb and postgres, the newest version first, and
-// installs them where it may.
-func findBinaries(ctx context.Context) (string, error) {
-	var folders []string
-	if found, err := exec.LookPath("initdb"); err == nil {
-		folders = append(folders, filepath.Dir(found))
+// lockFile waits until nobody else of this machine has the lock, and takes it.
+func lockFile(path string) (unlock func(), err error) {
+	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	look := func() string {
-		installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
-		slices.Reverse(installed)
-		for _, folder := range append(append(folders, installed...), "/usr/local/bin", "/usr/local/pgsql/bin") {
-			if isFile(filepath.Join(folder, "initdb")) && isFile(filepath.Join(folder, "postgres")) {
-				return folder
-			}
-		}
-		return ""
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	if folder := look(); folder != "" {
-		return folder, nil
-	}
-	if os.Geteuid() == 0 && isFile("/etc/debian_version") {
-		command := exec.CommandContext(ctx, "apt-get", "install", "-y", "--no-install-recommends", "postgresql")
-		command.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if output, err := command.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("apt-get install postgresql: %w: %s", err, lastLine(output))
-		}
-		if folder := look(); folder != "" {
-			return folder, nil
-		}
-	}
-	return "", errors.New("initdb and postgres are not installed")
-}
-
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && !info.IsDir()
+	return func() { _, _ = os.Remove(path), lock.Close() }, nil
 }
 
 // make makes the cluster in its folder, which is there and empty. A server refuses to run
@@ -228,35 +194,6 @@ func waitFor(ctx context.Context, address string) error {
 			return fmt.Errorf("wait for the server: %w", err)
 		}
 	}
-}
-
-// composeServer starts the server that the project's compose file has for tests.
-func composeServer(ctx context.Context) (*Server, error) {
-	folder, err := os.Getwd()
-	if err != nil {
-		return nil, err
-	}
-	for !isFile(filepath.Join(folder, "docker-compose.yml")) {
-		if folder == filepath.Dir(folder) {
-			return nil, errors.New("no docker-compose.yml")
-		}
-		folder = filepath.Dir(folder)
-	}
-	compose := func(arguments ...string) (string, error) {
-		command := exec.CommandContext(ctx, "docker", append([]string{"compose"}, arguments...)...)
-		command.Dir = folder
-		output, err := command.Output()
-		return strings.TrimSpace(string(output)), err
-	}
-	if _, err := compose("up", "-d", "--wait", "db-test"); err != nil {
-		return nil, fmt.Errorf("docker compose up db-test: %w", err)
-	}
-	port, err := compose("port", "db-test", "5432")
-	if err != nil {
-		return nil, fmt.Errorf("docker compose port db-test: %w", err)
-	}
-	server := &Server{url: "postgres://postgres:postgres@" + port + "/postgres"}
-	return server, waitFor(ctx, server.url)
 }
 
 func lastLine(output []byte) string {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -26,25 +27,34 @@ type Own struct {
 	keep    int       // as in cluster.start
 }
 
-// StartOwn makes a server with settings such as "max_connections=20", and starts it. It
-// ends with the test.
+// StartOwn makes a server with settings such as "max_connections=20", and starts it; one
+// that listens needs listen_addresses and port. It ends with the test.
 func StartOwn(t testing.TB, settings ...string) *Own {
 	t.Helper()
+	here := thisMachine()
+	if here.binaries() == "" && here.facts().apt {
+		if err := here.install(t.Context()); err != nil {
+			t.Log(err)
+		}
+	}
+	binaries := here.binaries()
+	if binaries == "" {
+		t.Fatal("no Postgres server of its own for this test: install Postgres (apt-get install postgresql)")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	binaries, err := findBinaries(ctx)
-	if err != nil {
-		t.Fatalf("no Postgres server of its own for this test: %v\ninstall Postgres (apt-get install postgresql)", err)
-	}
 	folder, err := os.MkdirTemp("", "claimrail-postgres-own-")
 	if err != nil {
 		t.Fatalf("make cluster: %v", err)
 	}
 	o := &Own{cluster: cluster{binaries: binaries, folder: folder}}
-	o.Server = Server{url: o.cluster.url(), private: true}
 	for _, setting := range settings {
 		o.options = append(o.options, "-c", setting)
+		if port, ok := strings.CutPrefix(setting, "port="); ok {
+			o.cluster.port = port
+		}
 	}
+	o.Server = Server{url: o.cluster.url(), private: true}
 	if err := o.cluster.make(ctx); err != nil {
 		t.Fatal(err)
 	}

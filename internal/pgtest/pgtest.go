@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -35,16 +34,15 @@ type Server struct {
 // test that can have none fails, and is told what to do.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	if given := os.Getenv(Variable); given != "" {
-		return &Server{url: given}
-	}
-	found, err := privateServer(t.Context())
+	found, err := thisMachine().server(t.Context())
 	if err != nil {
-		t.Fatalf("no Postgres server for tests: %v\nset %s to the URL of one, or install Postgres (apt-get install postgresql), "+
-			"or run: docker compose up -d db-test", err, Variable)
+		t.Fatal(err)
 	}
 	return found
 }
+
+// URL gives the URL of the server's own database, as its owner.
+func (s *Server) URL() string { return s.url }
 
 // Database makes an empty database and gives its URL. Where the server is not a
 // private one, the database goes with the test.
@@ -96,6 +94,29 @@ func Exec(t testing.TB, address string, statements ...string) {
 			t.Fatalf("run %q: %v", statement, err)
 		}
 	}
+}
+
+// rolePrefix starts the names of the project's roles.
+const rolePrefix = "claimrail_"
+
+// Roles runs a script that makes the roles claimrail_NAME in the database of the URL, and
+// gives the URL for each name. A server may be shared, so the roles are of the test's own,
+// called otherwise and with a password, and go with the test.
+func Roles(t testing.TB, address, script string, names ...string) map[string]string {
+	t.Helper()
+	prefix, password := "test_"+strings.ToLower(rand.Text()[:12])+"_", rand.Text()
+	t.Cleanup(func() {
+		for _, name := range names {
+			Exec(t, address, "DROP OWNED BY "+prefix+name+" CASCADE", "DROP ROLE "+prefix+name)
+		}
+	})
+	Exec(t, address, strings.ReplaceAll(script, rolePrefix, prefix))
+	urls := make(map[string]string, len(names))
+	for _, name := range names {
+		Exec(t, address, "ALTER ROLE "+prefix+name+" PASSWORD '"+password+"'")
+		urls[name] = With(t, address, "user", prefix+name, "password", password)
+	}
+	return urls
 }
 
 func (s *Server) create(t testing.TB, template string) string {
