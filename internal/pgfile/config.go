@@ -3,6 +3,7 @@ package pgfile
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"strconv"
 	"strings"
@@ -40,7 +41,11 @@ var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 // part of the URL: whatever is wrong with it may be what makes the password readable.
 func poolConfig(url, schema string) (*pgxpool.Config, string, error) {
 	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
+	var file *fs.PathError // sslrootcert, say
+	switch {
+	case errors.As(err, &file):
+		return nil, "", fmt.Errorf("read database URL: it names a file that can not be read: %w", file)
+	case err != nil:
 		return nil, "", errors.New("read database URL: not of the form postgres://user:password@host:port/database?name=value, or a value in it is wrong")
 	}
 	if !strings.Contains(url, "pool_max_conns") {

@@ -3,12 +3,10 @@ package pgfile
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -21,7 +19,10 @@ var (
 	ErrUnknownOutcome = errors.New("outcome of the commit is unknown")
 	// ErrNewerSchema: a newer program has migrated the schema; this one would not
 	// understand what is in it.
-	ErrNewerSchema = errors.New("schema is newer than this program; use the program that migrated it, or a newer one")
+	ErrNewerSchema = errors.New("schema is newer than this program")
+	// ErrOlderSchema: the schema is not there, or not migrated to what this program
+	// knows, and was opened in a way that does not migrate.
+	ErrOlderSchema = errors.New("schema is older than this program")
 )
 
 // States that a server reports (SQLSTATE), as far as somebody here asks for them.
@@ -33,11 +34,11 @@ const (
 	stateWrongPassword     = "28P01"
 	stateRefusedUser       = "28000"
 	stateNoDatabase        = "3D000"
-	stateNoSchema          = "3F000"
 	stateDeadlock          = "40P01"
 	stateSerialization     = "40001"
 	stateDenied            = "42501"
 	stateObjectInUse       = "55006"
+	stateTooMany           = "53300"
 	stateLockNotAvailable  = "55P03"
 	classConnection        = "08"
 	classResources         = "53" // disk full, out of memory, too many connections
@@ -45,6 +46,13 @@ const (
 	classSystem            = "58" // I/O error
 	severityOfTransactions = "ERROR"
 )
+
+// markedError is an error of a kind. The engines name the kind, so that it is not named here
+// once more; a driver's error that is about several addresses becomes one line.
+type markedError struct{ kind, err error }
+
+func (e *markedError) Error() string   { return oneLine(e.err) }
+func (e *markedError) Unwrap() []error { return []error{e.kind, e.err} }
 
 // Classify marks an error of a statement as ErrUnavailable where the same call may
 // succeed later, and otherwise gives it back as it is. A marked error, and nil, stay so.
@@ -56,12 +64,12 @@ func Classify(err error) error {
 	if failure := serverError(err); failure != nil {
 		failure.Detail, failure.Where, failure.InternalQuery = "", "", ""
 		if isPassing(failure.Code) {
-			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+			return &markedError{ErrUnavailable, err}
 		}
 		return err
 	}
 	if isLost(err) {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return &markedError{ErrUnavailable, err}
 	}
 	return err
 }
@@ -75,7 +83,7 @@ func classifyCommit(err error) error {
 	case failure != nil && failure.SeverityUnlocalized == severityOfTransactions, errors.Is(err, errNotCommitted), pgconn.SafeToRetry(err):
 		return Classify(err)
 	default:
-		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+		return &markedError{ErrUnknownOutcome, err}
 	}
 }
 
@@ -126,35 +134,6 @@ func isLost(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, pgconn.ErrConnClosed) || errors.As(err, &network) || errors.As(err, &connecting) ||
 		pgconn.SafeToRetry(err) || strings.HasSuffix(err.Error(), "closed pool") // it has no name of its own
-}
-
-// explain makes of what kept Open from opening one line that says what to change. It
-// names user and database, never the password.
-func explain(err error, config *pgx.ConnConfig) error {
-	err = Classify(err)
-	failure := serverError(err)
-	if failure == nil {
-		if errors.Is(err, ErrUnavailable) {
-			return fmt.Errorf("%w: %s: does the server run, and is the address in the database URL right?", ErrUnavailable, oneLine(err))
-		}
-		return err
-	}
-	switch failure.Code {
-	case stateWrongPassword, stateRefusedUser:
-		return fmt.Errorf("user %q is refused: check user and password in the database URL, and pg_hba.conf on the server (SQLSTATE %s)",
-			config.User, failure.Code)
-	case stateNoDatabase:
-		return fmt.Errorf("database %q does not exist: make it with CREATE DATABASE, or name another in the database URL (SQLSTATE %s)",
-			config.Database, failure.Code)
-	case stateDenied:
-		return fmt.Errorf("user %q may not make or use the schema: let its owner run roles.sql (SQLSTATE %s): %s",
-			config.User, failure.Code, oneLine(failure))
-	default:
-		if errors.Is(err, ErrUnavailable) {
-			return fmt.Errorf("%w: %s", ErrUnavailable, oneLine(failure))
-		}
-		return err
-	}
 }
 
 // oneLine gives an error's text without line breaks.

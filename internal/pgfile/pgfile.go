@@ -8,6 +8,7 @@ package pgfile
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,6 +27,9 @@ type Options struct {
 	URL string
 	// Schema is the schema where the URL names none. It is made where it is missing.
 	Schema string
+	// Table is one that the first migration makes. A schema that was migrated and has no
+	// such table is another program's.
+	Table string
 	// Migrations stand at the root of that file system, as goose SQL files.
 	Migrations fs.FS
 	// Unsafe opens a database whose settings can lose committed rows all the same. It is
@@ -42,19 +46,36 @@ type Schema struct {
 
 // Open connects, checks the settings and brings the schema up to the newest of the
 // migrations. Of instances that start at once, one migrates and the others wait. Open
-// refuses settings that could lose a committed row. Errors: ErrNewerSchema,
-// ErrUnavailable, or a plain one that says what to change. None holds a password.
+// refuses settings that could lose a committed row, and a schema that somebody else's
+// tables are in. Errors: of type OpenError, and among them ErrNewerSchema and
+// ErrUnavailable; or a plain one about the URL. None holds a password.
 func Open(ctx context.Context, options Options, logger *slog.Logger) (*Schema, error) {
+	return open(ctx, &options, func(s *Schema, ctx context.Context, db *sql.DB, conn *sql.Conn) error {
+		return s.prepare(ctx, db, conn, &options, logger)
+	})
+}
+
+// OpenExisting opens a schema that is there already, and makes and migrates nothing: those
+// who come to look must not take a schema away from older instances that work on it.
+// Settings are not checked. Errors: as of Open, and ErrOlderSchema.
+func OpenExisting(ctx context.Context, options Options) (*Schema, error) {
+	return open(ctx, &options, func(s *Schema, ctx context.Context, db *sql.DB, conn *sql.Conn) error {
+		return s.checkVersion(ctx, db, conn, &options)
+	})
+}
+
+// open reads the URL, lets prepare see to the schema, and makes the pool.
+func open(ctx context.Context, options *Options, prepare func(*Schema, context.Context, *sql.DB, *sql.Conn) error) (*Schema, error) {
 	config, name, err := poolConfig(options.URL, options.Schema)
 	if err != nil {
 		return nil, err
 	}
 	s := &Schema{name: name}
-	if err := s.prepareSchema(ctx, config.ConnConfig, &options, logger); err != nil {
-		return nil, fmt.Errorf("open schema %s: %w", name, explain(err, config.ConnConfig))
+	if err := s.withConnection(ctx, config.ConnConfig, prepare); err != nil {
+		return nil, s.explain(err, config.ConnConfig)
 	}
 	if s.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config); err != nil {
-		return nil, fmt.Errorf("open schema %s: %w", name, explain(err, config.ConnConfig))
+		return nil, s.explain(err, config.ConnConfig)
 	}
 	return s, nil
 }
@@ -83,7 +104,7 @@ func (s *Schema) Ping(ctx context.Context) error {
 	case version > s.version:
 		return fmt.Errorf("ping schema %s: version %d, this program knows %d: %w", s.name, version, s.version, ErrNewerSchema)
 	case version < s.version:
-		return fmt.Errorf("ping schema %s: version %d is older than %d", s.name, version, s.version)
+		return fmt.Errorf("ping schema %s: version %d is older than %d: %w", s.name, version, s.version, ErrOlderSchema)
 	}
 	return nil
 }

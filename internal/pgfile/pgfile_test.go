@@ -6,9 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"os"
 	"strings"
-	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -45,7 +43,7 @@ func open(t *testing.T, url string, texts ...string) *pgfile.Schema {
 // try opens the schema "toy", which is closed with the test.
 func try(t *testing.T, url string, texts ...string) (*pgfile.Schema, error) {
 	t.Helper()
-	options := pgfile.Options{URL: url, Schema: "toy", Migrations: migrations(texts...)}
+	options := pgfile.Options{URL: url, Schema: "toy", Table: "parent", Migrations: migrations(texts...)}
 	schema, err := pgfile.Open(t.Context(), options, slog.New(slog.DiscardHandler))
 	if err == nil {
 		t.Cleanup(func() { _ = schema.Close() })
@@ -83,107 +81,6 @@ func TestSettingsOfEveryConnection(t *testing.T) {
 	} {
 		if got := get[string](t, schema, "SHOW "+setting); got != want {
 			t.Errorf("%s: got %s, want %s", setting, got, want)
-		}
-	}
-}
-
-// A server or a URL whose settings lose committed rows is refused, whether they were
-// made for the database, the role or the connection; Unsafe lets them pass, loudly. What
-// the database has is overruled where it can be.
-func TestUnsafeSettingsAreRefused(t *testing.T) {
-	t.Parallel()
-	url := pgtest.Start(t).Database(t)
-	for _, value := range []string{"off", "local"} {
-		unsafe := pgtest.With(t, url, "synchronous_commit", value)
-		if _, err := try(t, unsafe, first); err == nil || !strings.Contains(err.Error(), "synchronous_commit is "+value) {
-			t.Errorf("synchronous_commit %s: got %v, want it refused", value, err)
-		}
-		var logged bytes.Buffer
-		options := pgfile.Options{URL: unsafe, Schema: "toy", Migrations: migrations(first), Unsafe: true}
-		schema, err := pgfile.Open(t.Context(), options, slog.New(slog.NewTextHandler(&logged, nil)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = schema.Close()
-		if got := logged.String(); !strings.Contains(got, "level=ERROR") || !strings.Contains(got, "synchronous_commit is "+value) {
-			t.Errorf("log: got %q, want an error that names the setting", got)
-		}
-	}
-	name := get[string](t, open(t, url, first), "SELECT current_database()")
-	pgtest.Exec(t, url, "ALTER DATABASE "+name+" SET synchronous_commit = off")
-	if got := get[string](t, open(t, url, first), "SHOW synchronous_commit"); got != "on" {
-		t.Errorf("synchronous_commit off for the database: got %s, want it overruled", got)
-	}
-}
-
-// Twenty instances that start at once on an empty database migrate once, and all of
-// them work.
-func TestTwentyStartAtOnce(t *testing.T) {
-	t.Parallel()
-	url := pgtest.With(t, pgtest.Start(t).Database(t), "pool_max_conns", "1")
-	var wait sync.WaitGroup
-	for range 20 {
-		wait.Go(func() {
-			options := pgfile.Options{URL: url, Schema: "toy", Migrations: migrations(first, second)}
-			schema, err := pgfile.Open(t.Context(), options, slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if err := schema.Ping(t.Context()); err != nil {
-				t.Error(err)
-			}
-			_ = schema.Close()
-		})
-	}
-	wait.Wait()
-	if got := get[int](t, open(t, url, first, second), "SELECT count(*) FROM goose_db_version WHERE version_id > 0"); got != 2 {
-		t.Errorf("migrations made: got %d, want 2", got)
-	}
-}
-
-// A schema that a newer program has migrated is left alone, at the start and later on.
-func TestNewerSchemaIsRefused(t *testing.T) {
-	t.Parallel()
-	url := pgtest.Start(t).Database(t)
-	old := open(t, url, first)
-	if err := old.Ping(t.Context()); err != nil {
-		t.Errorf("ping: %v", err)
-	}
-	open(t, url, first, second)
-	if err := old.Ping(t.Context()); !errors.Is(err, pgfile.ErrNewerSchema) {
-		t.Errorf("ping: got %v, want %v", err, pgfile.ErrNewerSchema)
-	}
-	if _, err := try(t, url, first); !errors.Is(err, pgfile.ErrNewerSchema) {
-		t.Errorf("open: got %v, want %v", err, pgfile.ErrNewerSchema)
-	}
-}
-
-// What keeps a database from being opened is said in one line, with what to do about
-// it, of the right kind, and never with the password.
-func TestOpenErrors(t *testing.T) {
-	t.Parallel()
-	server := pgtest.Start(t)
-	url := server.Database(t)
-	for name, test := range map[string]struct {
-		url, want   string
-		unavailable bool
-	}{
-		"nobody listens":   {"postgres://u:s3cret@127.0.0.1:1/d?sslmode=disable", "does the server run", true},
-		"no such database": {strings.Replace(url, "/test_", "/no_", 1), "CREATE DATABASE", false},
-		"no such user":     {pgtest.With(t, url, "user", "nobody_knows", "password", "s3cret"), "check user and password", false},
-		"no URL":           {"postgres://u:s3cret@[bad/d", "read database URL", false},
-		"too many":         {pgtest.With(t, url, "pool_max_conns", "101"), "at most 100", false},
-		"two schemas":      {pgtest.With(t, url, "search_path", "a,b"), "want one schema", false},
-		"bad schema":       {pgtest.With(t, url, "search_path", `a"; DROP`), "want one schema", false},
-	} {
-		_, err := try(t, test.url, first)
-		if err == nil || !strings.Contains(err.Error(), test.want) || errors.Is(err, pgfile.ErrUnavailable) != test.unavailable {
-			t.Errorf("%s: got %v, want %q", name, err, test.want)
-			continue
-		}
-		if text := err.Error(); strings.Contains(text, "\n") || strings.Contains(text, "s3cret") {
-			t.Errorf("%s: got %q, want one line without the password", name, text)
 		}
 	}
 }
@@ -351,41 +248,6 @@ func TestRows(t *testing.T) {
 			return err
 		}); err != nil || i != count {
 			t.Errorf("got %d rows, %v, want %d", i, err, count)
-		}
-	}
-}
-
-// As roles.sql has it, each service's role makes its own tables and works with them, and
-// neither sees the other's.
-func TestRoles(t *testing.T) {
-	t.Parallel()
-	script, err := os.ReadFile("roles.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := pgtest.Start(t).Database(t)
-	roles := pgtest.Roles(t, url, string(script), "claims", "payments")
-	for own, other := range map[string]string{"claims": "payments", "payments": "claims"} {
-		as := func(user, schema string) string {
-			return pgtest.With(t, roles[user], "search_path", schema)
-		}
-		mine := open(t, as(own, own), first)
-		if err := mine.Write(t.Context(), "insert", insert(1)); err != nil {
-			t.Errorf("%s: %v", own, err)
-		}
-		open(t, as(other, other), first)
-		err := mine.Read(t.Context(), "spy", func(ctx context.Context, pool *pgxpool.Pool) error {
-			_, err := pool.Exec(ctx, "SELECT count(*) FROM "+other+".parent")
-			return err
-		})
-		if err == nil || !strings.Contains(err.Error(), "42501") {
-			t.Errorf("%s reads %s: got %v, want it denied", own, other, err)
-		}
-		if _, err := try(t, as(own, other), first); err == nil || !strings.Contains(err.Error(), "roles.sql") {
-			t.Errorf("%s opens %s: got %v, want it denied", own, other, err)
-		}
-		if _, err := try(t, as(own, "third"), first); err == nil || !strings.Contains(err.Error(), "roles.sql") {
-			t.Errorf("%s makes a schema: got %v, want it denied", own, err)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func Open(ctx context.Context, options Options, logger *slog.Logger) (*Ledger, e
 		return nil, fmt.Errorf("open payments ledger: %w", err)
 	}
 	opened, err := pgfile.Open(ctx, pgfile.Options{
-		URL: options.URL, Schema: schema, Migrations: scripts, Unsafe: options.Unsafe,
+		URL: options.URL, Schema: schema, Table: "payments", Migrations: scripts, Unsafe: options.Unsafe,
 	}, logger)
 	if err != nil {
 		return nil, fmt.Errorf("open payments ledger: %w", explain(err))

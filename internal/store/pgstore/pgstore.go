@@ -45,7 +45,7 @@ func Open(ctx context.Context, options Options, logger *slog.Logger) (*Store, er
 		return nil, fmt.Errorf("read embedded migrations: %w", err)
 	}
 	opened, err := pgfile.Open(ctx, pgfile.Options{
-		URL: options.URL, Schema: schema, Migrations: migrations, Unsafe: options.Unsafe,
+		URL: options.URL, Schema: schema, Table: "claim_keys", Migrations: migrations, Unsafe: options.Unsafe,
 	}, logger)
 	if err != nil {
 		return nil, fmt.Errorf("open claims database: %w", translate(err))
