@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"github.com/claimrail/claimrail/internal/payment"
 	"github.com/claimrail/claimrail/internal/payment/pgledger"
 	"github.com/claimrail/claimrail/internal/payment/sqliteledger"
+	"github.com/claimrail/claimrail/internal/pgfile"
 	"github.com/claimrail/claimrail/internal/store"
 	"github.com/claimrail/claimrail/internal/store/pgstore"
 	"github.com/claimrail/claimrail/internal/store/sqlitestore"
@@ -34,7 +36,16 @@ func openClaims(ctx context.Context, c config, logger *slog.Logger) (store.Engin
 	}
 	claims, err := pgstore.Open(ctx, pgstore.Options{URL: c.DatabaseURL, Unsafe: c.Unsafe}, logger)
 	if err != nil {
-		return nil, hint(err, "check CLAIMRAIL_DATABASE_URL, and that the server runs and takes this user")
+		return nil, explainOpen(err, "claims", "CLAIMRAIL_DATABASE_URL")
+	}
+	return claims, nil
+}
+
+// openExistingClaims opens the claims database that is at a URL, to look at it.
+func openExistingClaims(ctx context.Context, url string) (store.Engine, error) {
+	claims, err := pgstore.OpenExisting(ctx, pgstore.Options{URL: url})
+	if err != nil {
+		return nil, explainOpen(err, "claims", "CLAIMRAIL_DATABASE_URL")
 	}
 	return claims, nil
 }
@@ -51,9 +62,27 @@ func openLedger(ctx context.Context, c config, logger *slog.Logger) (payment.Led
 	}
 	ledger, err := pgledger.Open(ctx, pgledger.Options{URL: c.PaymentsDatabaseURL, Unsafe: c.Unsafe}, logger)
 	if err != nil {
-		return nil, hint(err, "check CLAIMRAIL_PAYMENTS_DATABASE_URL, and that the server runs and takes this user")
+		return nil, explainOpen(err, "payments", "CLAIMRAIL_PAYMENTS_DATABASE_URL")
 	}
 	return ledger, nil
+}
+
+// openExistingLedger opens the payments database that is at a URL, without migrating it.
+func openExistingLedger(ctx context.Context, url string) (payment.Ledger, error) {
+	ledger, err := pgledger.OpenExisting(ctx, pgledger.Options{URL: url})
+	if err != nil {
+		return nil, explainOpen(err, "payments", "CLAIMRAIL_PAYMENTS_DATABASE_URL")
+	}
+	return ledger, nil
+}
+
+// explainOpen says in one line which database could not be opened, and in another what to
+// do; variable names its URL, which may hold a password and is not shown.
+func explainOpen(err error, what, variable string) error {
+	if refused, ok := errors.AsType[*pgfile.OpenError](err); ok {
+		return hint(fmt.Errorf("open the %s database of %s: %w", what, variable, refused), "%s", refused.Advice)
+	}
+	return hint(fmt.Errorf("open the %s database of %s: %w", what, variable, err), "check %s", variable)
 }
 
 // openBroker opens the broker that the settings name. One that is outside may be away: it

@@ -26,7 +26,8 @@ import (
 // also while a server runs, and never made; what is written is opened under the lock.
 // It opens what is asked of it, when it is. Not for more than one goroutine.
 //
-// A database that is elsewhere (Postgres) knows no lock, and is opened as serve opens it.
+// A database that is elsewhere (Postgres) knows no lock. It is never made or migrated here:
+// instances of an older version may be at work on it.
 type local struct {
 	c       config
 	dir     string
@@ -60,7 +61,7 @@ func (l *local) openClaims(ctx context.Context) (err error) {
 	case l.claims != nil:
 		return nil
 	case l.c.DatabaseURL != "":
-		l.claims, err = openClaims(ctx, l.c, l.logger)
+		l.claims, err = openExistingClaims(ctx, l.c.DatabaseURL)
 		return err
 	}
 	path := filepath.Join(l.dir, claimsFile)
@@ -85,7 +86,7 @@ func (l *local) openLedger(ctx context.Context) (err error) {
 	case l.ledger != nil:
 		return nil
 	case l.c.PaymentsDatabaseURL != "":
-		l.ledger, err = openLedger(ctx, l.c, l.logger)
+		l.ledger, err = openExistingLedger(ctx, l.c.PaymentsDatabaseURL)
 		return err
 	}
 	path := filepath.Join(l.dir, paymentsFile)

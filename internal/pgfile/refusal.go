@@ -84,9 +84,11 @@ func explainServer(failure *pgconn.PgError, config *pgx.ConnConfig) *OpenError {
 			Problem: "another session keeps a table of it locked: " + said,
 			Advice:  "end that session and try again; pg_locks and pg_stat_activity show it",
 		}
-	default:
-		return &OpenError{Problem: said, Advice: "try again when the server is up; its log may say more"}
 	}
+	if isPassing(failure.Code) {
+		return &OpenError{Problem: "the server can not do it now: " + said, Advice: "try again when it is up; its log may say more"}
+	}
+	return &OpenError{Problem: said, Advice: "the log of the server may say more"}
 }
 
 // explainConnection explains what happened without a word of the server.

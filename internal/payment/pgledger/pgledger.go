@@ -37,15 +37,29 @@ var _ payment.Ledger = (*Ledger)(nil)
 // Open opens the payments database, makes the schema where it is missing, and brings it
 // up to date. Errors: payment.ErrUnavailable, and those of pgfile.Open.
 func Open(ctx context.Context, options Options, logger *slog.Logger) (*Ledger, error) {
+	return open(options, func(options pgfile.Options) (*pgfile.Schema, error) {
+		return pgfile.Open(ctx, options, logger)
+	})
+}
+
+// OpenExisting opens a payments database that is there: nothing is made or migrated.
+// Errors: payment.ErrUnavailable, and those of pgfile.OpenExisting.
+func OpenExisting(ctx context.Context, options Options) (*Ledger, error) {
+	return open(options, func(options pgfile.Options) (*pgfile.Schema, error) {
+		return pgfile.OpenExisting(ctx, options)
+	})
+}
+
+func open(options Options, open func(pgfile.Options) (*pgfile.Schema, error)) (*Ledger, error) {
 	scripts, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, fmt.Errorf("open payments ledger: %w", err)
 	}
-	opened, err := pgfile.Open(ctx, pgfile.Options{
+	opened, err := open(pgfile.Options{
 		URL: options.URL, Schema: schema, Table: "payments", Migrations: scripts, Unsafe: options.Unsafe,
-	}, logger)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("open payments ledger: %w", explain(err))
+		return nil, explain(err)
 	}
 	return &Ledger{opened}, nil
 }

@@ -40,21 +40,38 @@ var _ store.Engine = (*Store)(nil)
 // Open opens the claims database, and makes the schema where it is missing, identity
 // secret included. Close it. Errors: store.ErrUnavailable, and those of pgfile.Open.
 func Open(ctx context.Context, options Options, logger *slog.Logger) (*Store, error) {
-	migrations, err := fs.Sub(migrationFiles, "migrations")
+	s, err := open(options, func(options pgfile.Options) (*pgfile.Schema, error) {
+		return pgfile.Open(ctx, options, logger)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read embedded migrations: %w", err)
+		return nil, err
 	}
-	opened, err := pgfile.Open(ctx, pgfile.Options{
-		URL: options.URL, Schema: schema, Table: "claim_keys", Migrations: migrations, Unsafe: options.Unsafe,
-	}, logger)
-	if err != nil {
-		return nil, fmt.Errorf("open claims database: %w", translate(err))
-	}
-	s := &Store{schema: opened}
 	if err := s.makeIdentity(ctx); err != nil {
 		return nil, errors.Join(translate(err), s.Close())
 	}
 	return s, nil
+}
+
+// OpenExisting opens a claims database that is there, to read it: nothing is made or
+// migrated. Close it. Errors: store.ErrUnavailable, and those of pgfile.OpenExisting.
+func OpenExisting(ctx context.Context, options Options) (*Store, error) {
+	return open(options, func(options pgfile.Options) (*pgfile.Schema, error) {
+		return pgfile.OpenExisting(ctx, options)
+	})
+}
+
+func open(options Options, open func(pgfile.Options) (*pgfile.Schema, error)) (*Store, error) {
+	migrations, err := fs.Sub(migrationFiles, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("read embedded migrations: %w", err)
+	}
+	opened, err := open(pgfile.Options{
+		URL: options.URL, Schema: schema, Table: "claim_keys", Migrations: migrations, Unsafe: options.Unsafe,
+	})
+	if err != nil {
+		return nil, translate(err)
+	}
+	return &Store{schema: opened}, nil
 }
 
 // makeIdentity makes the identity secret where the schema has none yet.
