@@ -62,7 +62,7 @@ func strict(t *testing.T, connections int) (owner, clerk string) {
 	if err := errors.Join(os.WriteFile(access, []byte(rules), 0o644), os.Chmod(filepath.Dir(filepath.Dir(access)), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	owner = pgtest.StartWith(t, "listen_addresses=127.0.0.1", "port="+port, "hba_file="+access,
+	owner = pgtest.StartOwn(t, "listen_addresses=127.0.0.1", "port="+port, "hba_file="+access,
 		"max_connections="+strconv.Itoa(connections), "superuser_reserved_connections=0", "max_wal_senders=0").URL()
 	pgtest.Exec(t, owner, "CREATE ROLE clerk LOGIN PASSWORD 's3cret'", "CREATE ROLE tlsonly LOGIN PASSWORD 's3cret'")
 	return owner, "postgres://clerk:s3cret@127.0.0.1:" + port + "/postgres"
@@ -199,7 +199,7 @@ func TestUnsafeServerIsRefused(t *testing.T) {
 	for _, setting := range []string{"fsync", "full_page_writes"} {
 		t.Run(setting, func(t *testing.T) {
 			t.Parallel()
-			url := pgtest.StartWith(t, setting+"=off").URL()
+			url := pgtest.StartOwn(t, setting+"=off").URL()
 			_, err := try(t, url, first)
 			checkRefusal(t, err, setting+" is off: the server could lose what it has committed", "set "+setting+" = on in postgresql.conf", nil)
 			checkRefusal(t, err, setting, "CLAIMRAIL_UNSAFE=true", nil)
