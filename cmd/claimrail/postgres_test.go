@@ -114,7 +114,7 @@ func TestLookingMigratesNothing(t *testing.T) {
 		{"dead-letters", "list"},
 		{"dead-letters", "redrive", "1", "--reason", "x"},
 		{"dead-letters", "discard", "1", "--reason", "x"},
-		{"export"},
+		{"export", "claims"},
 		{"verify"},
 	}
 	url := pgtest.Start(t).Database(t)
