@@ -86,8 +86,8 @@ func (f *paging) check() (before int64, err error) {
 // filter reads the flags.
 func (f *claimFlags) filter() (filter store.Filter, err error) {
 	if f.npi != "" {
-		if filter.ProviderNPI, err = claim.ParseNPI(f.npi); err != nil {
-			return filter, misuse(fmt.Errorf("--npi %q is no NPI", f.npi), "an NPI has exactly 10 digits")
+		if filter.ProviderNPI, err = parseNPI(f.npi); err != nil {
+			return filter, err
 		}
 		filter.HasNPI = true
 	}
@@ -105,6 +105,23 @@ func (f *claimFlags) filter() (filter store.Filter, err error) {
 	}
 	filter.To, err = parseMoment("--to", f.to)
 	return filter, err
+}
+
+func parseNPI(text string) (claim.NPI, error) {
+	npi, err := claim.ParseNPI(text)
+	if err != nil {
+		return 0, misuse(fmt.Errorf("--npi %q is no NPI", text), "an NPI has exactly 10 digits")
+	}
+	return npi, nil
+}
+
+// parseNPIText gives an NPI as payments knows it; "" for none.
+func parseNPIText(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	npi, err := parseNPI(text)
+	return npi.String(), err
 }
 
 // parseMoment reads a day, which begins at midnight UTC, or a moment of RFC 3339.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,64 +15,178 @@ import (
 	"github.com/claimrail/claimrail/internal/payment"
 )
 
-// maxDecisions bounds the dead letters of one command.
-const maxDecisions = 1000
-
 func newDeadLettersCommand(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dead-letters",
 		Short: "List messages that payments could not process, and decide on them",
 		Long: `List messages that payments could not process, and decide on them: redrive sends the
 claim to payments again, discard writes it off. Either is kept with who and why.`,
-		Example: "  claimrail dead-letters list\n  claimrail dead-letters redrive 7 --reason 'provider was unknown, added'",
-		Args:    noSuchCommand,
-		RunE:    showHelp,
+		Example: `  claimrail dead-letters list
+  claimrail dead-letters show 7
+  claimrail dead-letters redrive 7 --reason 'provider was unknown, added'
+  claimrail dead-letters redrive --all --npi 1497775530 --dry-run`,
+		Args: noSuchCommand,
+		RunE: showHelp,
 	}
-	cmd.AddCommand(newDeadLettersListCommand(p), newRedriveCommand(p), newDiscardCommand(p))
+	cmd.AddCommand(newDeadLettersListCommand(p), newDeadLettersShowCommand(p), newRedriveCommand(p), newDiscardCommand(p))
 	return cmd
 }
 
+// allStates stands for dead letters of all states.
+const allStates = "all"
+
+// letterFlags are the flags that select dead letters, as they are given.
+type letterFlags struct {
+	state, reason, npi, from, to string
+	olderThan                    time.Duration
+}
+
+// bind adds the flags but for the state. reason is the name of the one for why it was parked.
+func (f *letterFlags) bind(cmd *cobra.Command, reason string) {
+	cmd.Flags().StringVar(&f.reason, reason, "", "only those parked for this `REASON`: malformed, conflict or failed")
+	cmd.Flags().StringVar(&f.npi, "npi", "", "only those whose message names the provider with this `NPI`")
+	cmd.Flags().StringVar(&f.from, "from", "", "only those parked at this `TIME` or later (2026-03-28, or RFC 3339)")
+	cmd.Flags().StringVar(&f.to, "to", "", "only those parked before this `TIME`")
+	cmd.Flags().DurationVar(&f.olderThan, "older-than", 0, "only those parked longer ago than this `AGE`, such as 36h")
+	mustComplete(cmd, reason, "malformed", "conflict", "failed")
+}
+
+func (f *letterFlags) bindState(cmd *cobra.Command, otherwise string) {
+	cmd.Flags().StringVar(&f.state, "state", otherwise, "only dead letters in this `STATE`: open, redriven, discarded, paid, or all")
+	mustComplete(cmd, "state", "open", "redriven", "discarded", "paid", allStates)
+}
+
+// filter reads the flags.
+func (f *letterFlags) filter(now time.Time) (filter payment.LetterFilter, err error) {
+	filter = payment.LetterFilter{State: payment.LetterState(f.state), Reason: payment.Reason(f.reason)}
+	switch filter.State {
+	case payment.LetterOpen, payment.LetterRedriven, payment.LetterDiscarded, payment.LetterPaid:
+	case allStates:
+		filter.State = ""
+	default:
+		return filter, misuse(fmt.Errorf("--state %q is no state", f.state), "use open, redriven, discarded, paid or all")
+	}
+	switch filter.Reason {
+	case "", payment.ReasonMalformed, payment.ReasonConflict, payment.ReasonFailed:
+	default:
+		return filter, misuse(fmt.Errorf("%q is no reason for a dead letter", f.reason), "use malformed, conflict or failed")
+	}
+	if filter.ProviderNPI, err = parseNPIText(f.npi); err != nil {
+		return filter, err
+	}
+	if filter.From, err = parseMoment("--from", f.from); err != nil {
+		return filter, err
+	}
+	if filter.To, err = parseMoment("--to", f.to); err != nil {
+		return filter, err
+	}
+	if f.olderThan < 0 || f.olderThan > 0 && f.to != "" {
+		return filter, misuse(errors.New("--older-than is below 0, or stands beside --to"), "give one of them, as --older-than 36h")
+	}
+	if f.olderThan > 0 {
+		filter.To = now.Add(-f.olderThan).UTC()
+	}
+	return filter, nil
+}
+
 func newDeadLettersListCommand(p *program) *cobra.Command {
-	var state, reason string
-	var f paging
+	var f letterFlags
+	var pages paging
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List dead letters, the newest first",
 		Long: `List dead letters, the newest first: the open ones, which wait for a decision, unless
 --state says otherwise. Amounts are US dollars, times are UTC.`,
-		Example: "  claimrail dead-letters list\n  claimrail dead-letters list --state discarded --reason conflict --json",
-		Args:    exactly(),
+		Example: `  claimrail dead-letters list
+  claimrail dead-letters list --npi 1497775530 --older-than 36h
+  claimrail dead-letters list --state discarded --reason conflict --json`,
+		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			filter := payment.LetterFilter{State: payment.LetterState(state), Reason: payment.Reason(reason), Limit: f.limit}
-			switch filter.State {
-			case payment.LetterOpen, payment.LetterRedriven, payment.LetterDiscarded, payment.LetterPaid:
-			case "all":
-				filter.State = ""
-			default:
-				return misuse(fmt.Errorf("--state %q is no state", state), "use open, redriven, discarded, paid or all")
+			filter, err := f.filter(time.Now())
+			if err == nil {
+				filter.Limit = pages.limit
+				filter.Before, err = pages.check()
 			}
-			switch filter.Reason {
-			case "", payment.ReasonMalformed, payment.ReasonConflict, payment.ReasonFailed:
-			default:
-				return misuse(fmt.Errorf("--reason %q is no reason", reason), "use malformed, conflict or failed")
-			}
-			before, err := f.check()
 			if err != nil {
 				return err
 			}
-			filter.Before = before
 			return p.withSystem("dead-letters list", func(s system) error {
-				return p.listLetters(cmd.Context(), s, filter, f.all)
+				return p.listLetters(cmd.Context(), s, filter, pages.all)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", string(payment.LetterOpen), "only dead letters in this `STATE`: open, redriven, discarded, paid, or all")
-	cmd.Flags().StringVar(&reason, "reason", "", "only those parked for this `REASON`: malformed, conflict or failed")
-	f.bind(cmd)
-	mustComplete(cmd, "state", "open", "redriven", "discarded", "paid", "all")
-	mustComplete(cmd, "reason", "malformed", "conflict", "failed")
+	f.bind(cmd, "reason")
+	f.bindState(cmd, string(payment.LetterOpen))
+	pages.bind(cmd)
 	return cmd
 }
+
+func newDeadLettersShowCommand(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show ID",
+		Short: "Show a dead letter, and who did what with it",
+		Long: `Show a dead letter: why its message could not be processed, after how many attempts, and
+who did what with it and with the others of its claim, when and why. That history is added
+to and never changed. Amounts are US dollars, times are UTC.`,
+		Example: "  claimrail dead-letters show 7",
+		Args:    exactly("id of the dead letter"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ids, err := parseLetterIDs(args)
+			if err != nil {
+				return err
+			}
+			return p.withSystem("dead-letters show", func(s system) error {
+				found, err := s.DeadLetter(cmd.Context(), ids[0])
+				switch {
+				case errors.Is(err, payment.ErrNotFound):
+					return noLetter(ids[0])
+				case err != nil:
+					return err
+				case p.json:
+					return writeJSON(p.stdout, found)
+				default:
+					return writeLetter(p.stdout, &found)
+				}
+			})
+		},
+	}
+}
+
+func noLetter(id int64) error {
+	return hint(fmt.Errorf("there is no dead letter %d", id), "'claimrail dead-letters list --state all' shows those there are")
+}
+
+func writeLetter(w io.Writer, letter *api.DeadLetterHistory) error {
+	facts := table{columns: []column{{"dead letter", false}, {strconv.FormatInt(letter.ID, 10), false}}}
+	fact := func(name, value string) {
+		if value != "" {
+			facts.add(name, value)
+		}
+	}
+	fact("message", letter.MessageID)
+	fact("claim id", letter.ClaimID)
+	fact("net fee", letter.NetFee)
+	fact("providers", strings.Join(letter.Providers, " "))
+	fact("state", string(letter.State))
+	fact("reason", string(letter.Reason))
+	fact("error", inLine(letter.Error))
+	fact("attempts", strconv.Itoa(letter.Attempts))
+	fact("parked", moment(letter.ParkedAt))
+	if err := facts.writeTo(w); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, "\n"); err != nil {
+		return err
+	}
+	t := table{columns: []column{{"time", false}, {"letter", true}, {"action", false}, {"who", false}, {"why", false}}}
+	for _, entry := range letter.History {
+		t.add(moment(entry.At), strconv.FormatInt(entry.DeadLetterID, 10), string(entry.Action), inLine(entry.Actor), inLine(entry.Reason))
+	}
+	return t.writeTo(w)
+}
+
+// inLine gives a text without its line ends.
+func inLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // listLetters writes one page, or all.
 func (p *program) listLetters(ctx context.Context, s system, filter payment.LetterFilter, all bool) error {
@@ -104,119 +219,7 @@ func writeLetters(w io.Writer, found []api.DeadLetter) error {
 	for i := range found {
 		d := &found[i]
 		t.add(strconv.FormatInt(d.ID, 10), orDash(d.ClaimID), d.NetFee, string(d.State), string(d.Reason), strconv.Itoa(d.Attempts),
-			moment(d.ParkedAt), strings.Join(strings.Fields(d.Error), " "))
+			moment(d.ParkedAt), inLine(d.Error))
 	}
 	return t.writeTo(w)
-}
-
-func newRedriveCommand(p *program) *cobra.Command {
-	return newDecisionCommand(p, "redrive", &cobra.Command{
-		Short: "Send claims to payments again",
-		Long: `Send the claims of dead letters to payments again. It is harmless if a claim was paid
-meanwhile. Without --server the claims are sent when 'claimrail serve' runs next.`,
-		Example: "  claimrail dead-letters redrive 7 8 --reason 'provider was unknown, added'",
-	}, letterBox.Redrive)
-}
-
-func newDiscardCommand(p *program) *cobra.Command {
-	return newDecisionCommand(p, "discard", &cobra.Command{
-		Short: "Write claims off",
-		Long: `Write the claims of dead letters off: they will never be paid, whatever copies of their
-messages still come.`,
-		Example: "  claimrail dead-letters discard 7 --reason 'test claim' --actor 'night shift'",
-	}, letterBox.Discard)
-}
-
-// newDecisionCommand completes a command that decides on dead letters.
-func newDecisionCommand(p *program, verb string, cmd *cobra.Command,
-	carryOut func(letterBox, context.Context, int64, api.Decision) (api.DeadLetter, error),
-) *cobra.Command {
-	var decision api.Decision
-	cmd.Use = verb + " ID..."
-	cmd.Args = cobra.ArbitraryArgs
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		ids, err := parseLetterIDs(args)
-		if err != nil {
-			return err
-		}
-		said := api.Decision{Reason: strings.TrimSpace(decision.Reason), Actor: strings.TrimSpace(decision.Actor)}
-		if said.Reason == "" || len(said.Reason) > payment.MaxNote || len(said.Actor) > payment.MaxNote {
-			return misuse(errors.New("say why"), fmt.Sprintf("add --reason 'why', of 1 to %d bytes; it is kept with the dead letter", payment.MaxNote))
-		}
-		if said.Actor == "" {
-			said.Actor = p.user()
-		}
-		return p.withSystem("dead-letters "+verb, func(s system) error {
-			return p.decide(cmd.Context(), ids, func(ctx context.Context, id int64) (api.DeadLetter, error) {
-				return carryOut(s, ctx, id, said)
-			})
-		})
-	}
-	cmd.Flags().StringVar(&decision.Reason, "reason", "", "`WHY`, in 1 to 500 bytes; required, and kept with the dead letter")
-	cmd.Flags().StringVar(&decision.Actor, "actor", "", "`WHO` decides (default: the user's name)")
-	return cmd
-}
-
-func parseLetterIDs(args []string) ([]int64, error) {
-	if len(args) < 1 || len(args) > maxDecisions {
-		return nil, misuse(errors.New("give the id of at least one dead letter"),
-			fmt.Sprintf("'claimrail dead-letters list' shows them; %d at once", maxDecisions))
-	}
-	ids := make([]int64, len(args))
-	for i, text := range args {
-		id, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || id < 1 {
-			return nil, misuse(fmt.Errorf("%q is no id of a dead letter", text), "it is a whole number; 'claimrail dead-letters list' shows them")
-		}
-		ids[i] = id
-	}
-	return ids, nil
-}
-
-// user names who runs the program.
-func (p *program) user() string {
-	for _, name := range []string{"USER", "LOGNAME", "USERNAME"} {
-		for _, pair := range p.environ {
-			if value, ok := strings.CutPrefix(pair, name+"="); ok && value != "" {
-				return payment.Note(value)
-			}
-		}
-	}
-	return "command line"
-}
-
-// decide carries out a decision on each dead letter, and shows those on which it could.
-func (p *program) decide(ctx context.Context, ids []int64, carryOut func(context.Context, int64) (api.DeadLetter, error)) error {
-	page := api.DeadLetterPage{DeadLetters: []api.DeadLetter{}}
-	var errs []error
-	for _, id := range ids {
-		letter, err := carryOut(ctx, id)
-		switch {
-		case err == nil:
-			page.DeadLetters = append(page.DeadLetters, letter)
-		case errors.Is(err, payment.ErrNotFound):
-			errs = append(errs, hint(fmt.Errorf("there is no dead letter %d", id), "'claimrail dead-letters list' shows those that wait"))
-		case errors.Is(err, payment.ErrClosed):
-			errs = append(errs, hint(fmt.Errorf("dead letter %d was redriven, discarded or paid already", id),
-				"'claimrail dead-letters list --state all' shows who did it"))
-		case errors.Is(err, payment.ErrNoClaim):
-			errs = append(errs, hint(fmt.Errorf("dead letter %d names no claim, so it can not be sent again", id),
-				"discard it with 'claimrail dead-letters discard %d --reason ...'", id))
-		default:
-			// What is wrong with the database or the server is so for those that follow.
-			return errors.Join(append(errs, p.showDecided(&page), err)...)
-		}
-	}
-	return errors.Join(append(errs, p.showDecided(&page))...)
-}
-
-func (p *program) showDecided(page *api.DeadLetterPage) error {
-	switch {
-	case p.json:
-		return writeJSON(p.stdout, page)
-	case len(page.DeadLetters) == 0:
-		return nil
-	default:
-		return writeLetters(p.stdout, page.DeadLetters)
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/claimrail/claimrail/internal/export"
+	"github.com/claimrail/claimrail/internal/payment"
 	"github.com/claimrail/claimrail/internal/store"
 )
 
@@ -21,6 +22,22 @@ var errStalled = errors.New("nothing came for " + downloadStall.String())
 // ExportClaims implements system.
 func (r *remote) ExportClaims(ctx context.Context, to io.Writer, format export.Format, filter store.Filter) error {
 	return r.export(ctx, to, format, claimQuery(&filter), "claims")
+}
+
+// ExportPayments implements system.
+func (r *remote) ExportPayments(ctx context.Context, to io.Writer, format export.Format, filter payment.PaymentFilter) error {
+	query := url.Values{}
+	if filter.ProviderNPI != "" {
+		query.Set("provider_npi", filter.ProviderNPI)
+	}
+	setMoment(query, "recorded_from", filter.From)
+	setMoment(query, "recorded_to", filter.To)
+	return r.export(ctx, to, format, query, "payments")
+}
+
+// ExportDeadLetters implements system.
+func (r *remote) ExportDeadLetters(ctx context.Context, to io.Writer, format export.Format, filter payment.LetterFilter) error {
+	return r.export(ctx, to, format, letterQuery(&filter), "dead-letters")
 }
 
 // export downloads an export.

@@ -9,25 +9,28 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/claimrail/claimrail/internal/export"
+	"github.com/claimrail/claimrail/internal/payment"
 )
 
 func newExportCommand(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Write claims as a file",
-		Long: `Write claims as a file, CSV or NDJSON, of any length. It goes to standard output, or with
+		Short: "Write claims, payments or dead letters as a file",
+		Long: `Write claims, payments or dead letters as a file, CSV or NDJSON, of any length. It goes to standard output, or with
 --output to a file that is there only when it is whole.`,
 		Example: `  claimrail export claims --output claims.csv
   claimrail export claims --status dead_lettered --format ndjson
+  claimrail export payments --npi 1497775530
   claimrail export claims --server http://127.0.0.1:8000 --from 2026-03-01 > march.csv`,
 		Args: noSuchCommand,
 		RunE: showHelp,
 	}
-	cmd.AddCommand(newExportClaimsCommand(p))
+	cmd.AddCommand(newExportClaimsCommand(p), newExportPaymentsCommand(p), newExportLettersCommand(p))
 	return cmd
 }
 
@@ -86,6 +89,65 @@ spreadsheet would take for a formula; import takes it off.`,
 	}
 	out.bind(cmd)
 	f.bind(cmd)
+	return cmd
+}
+
+func newExportPaymentsCommand(p *program) *cobra.Command {
+	var out exportFlags
+	var npi, from, to string
+	cmd := &cobra.Command{
+		Use:   "payments",
+		Short: "Write payments",
+		Long: `Write payments, the newest first: in CSV a row for each posting, in NDJSON an object for
+each payment. What is recorded meanwhile is not in it. Amounts are US dollars, times are UTC.`,
+		Example: "  claimrail export payments --output payments.csv\n  claimrail export payments --from 2026-03-01 --to 2026-04-01",
+		Args:    exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			var filter payment.PaymentFilter
+			if filter.ProviderNPI, err = parseNPIText(npi); err != nil {
+				return err
+			}
+			if filter.From, err = parseMoment("--from", from); err != nil {
+				return err
+			}
+			if filter.To, err = parseMoment("--to", to); err != nil {
+				return err
+			}
+			return p.export(cmd.Context(), "payments", &out, func(s system, to io.Writer, format export.Format) error {
+				return s.ExportPayments(cmd.Context(), to, format, filter)
+			})
+		},
+	}
+	out.bind(cmd)
+	cmd.Flags().StringVar(&npi, "npi", "", "only payments with a posting to the provider with this `NPI`")
+	cmd.Flags().StringVar(&from, "from", "", "only payments recorded at this `TIME` or later (2026-03-28, or RFC 3339)")
+	cmd.Flags().StringVar(&to, "to", "", "only payments recorded before this `TIME`")
+	return cmd
+}
+
+func newExportLettersCommand(p *program) *cobra.Command {
+	var out exportFlags
+	var f letterFlags
+	cmd := &cobra.Command{
+		Use:   "dead-letters",
+		Short: "Write dead letters",
+		Long: `Write dead letters, the newest first, those of all states unless --state says otherwise. Each is
+as it stands when its row is written. The bodies of the messages are not written.`,
+		Example: "  claimrail export dead-letters --state open --output open.csv",
+		Args:    exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := f.filter(time.Now())
+			if err != nil {
+				return err
+			}
+			return p.export(cmd.Context(), "dead-letters", &out, func(s system, to io.Writer, format export.Format) error {
+				return s.ExportDeadLetters(cmd.Context(), to, format, filter)
+			})
+		},
+	}
+	out.bind(cmd)
+	f.bind(cmd, "reason")
+	f.bindState(cmd, allStates)
 	return cmd
 }
 

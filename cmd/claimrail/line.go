@@ -185,6 +185,11 @@ type letters struct {
 	ledger payment.Ledger
 }
 
+// Letter implements api.Letters.
+func (l letters) Letter(ctx context.Context, id int64) (payment.DeadLetter, []payment.Entry, error) {
+	return l.ledger.Letter(ctx, id)
+}
+
 // DeadLetters implements api.Letters.
 func (l letters) DeadLetters(ctx context.Context, filter payment.LetterFilter) ([]payment.DeadLetter, error) {
 	return l.ledger.DeadLetters(ctx, filter)

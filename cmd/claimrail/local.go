@@ -136,6 +136,11 @@ func (l *local) openForDecisions(ctx context.Context) error {
 		return err
 	}
 	l.unlock = unlock
+	if l.ledger != nil { // open for reading
+		if err := l.ledger.Close(); err != nil {
+			return err
+		}
+	}
 	l.ledger, err = openLedger(ctx, l.c, l.logger)
 	return err
 }
@@ -219,6 +224,34 @@ func (l *local) DeadLetters(ctx context.Context, filter payment.LetterFilter) (a
 		return api.DeadLetterPage{}, err
 	}
 	return api.NewDeadLetterPage(found, filter.Limit), nil
+}
+
+// ExportPayments implements system.
+func (l *local) ExportPayments(ctx context.Context, to io.Writer, format export.Format, filter payment.PaymentFilter) error {
+	if err := l.openLedger(ctx); err != nil {
+		return err
+	}
+	return export.Payments(to, format, payment.AllPayments(ctx, l.ledger.Payments, filter))
+}
+
+// ExportDeadLetters implements system.
+func (l *local) ExportDeadLetters(ctx context.Context, to io.Writer, format export.Format, filter payment.LetterFilter) error {
+	if err := l.openLedger(ctx); err != nil {
+		return err
+	}
+	return export.DeadLetters(to, format, payment.AllLetters(ctx, l.ledger.DeadLetters, filter))
+}
+
+// DeadLetter implements system.
+func (l *local) DeadLetter(ctx context.Context, id int64) (api.DeadLetterHistory, error) {
+	if err := l.openLedger(ctx); err != nil {
+		return api.DeadLetterHistory{}, err
+	}
+	letter, entries, err := l.ledger.Letter(ctx, id)
+	if err != nil {
+		return api.DeadLetterHistory{}, err
+	}
+	return api.NewDeadLetterHistory(&letter, entries), nil
 }
 
 // Redrive implements system. No server runs here, so nobody is told: the sweep of the next

@@ -78,14 +78,14 @@ func checkCode(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// park parks the message of a claim that nobody knows: park DIR NUMBER.
+// park parks the message of a claim that nobody knows: park DIR NUMBER [NPI...].
 func park(ts *testscript.TestScript, _ bool, args []string) {
 	ctx := context.Background()
 	ledger, err := sqliteledger.Open(ctx, ts.MkAbs(filepath.Join(args[0], paymentsFile)), slog.New(slog.DiscardHandler))
 	ts.Check(err)
 	key := event.Key{ClaimID: uuid.NewSHA1(uuid.NameSpaceOID, []byte(args[1])), Version: 1}
 	ts.Check(ledger.Park(ctx, payment.DeadLetter{
-		MessageID: key.String() + ".0", Ref: event.Ref{Key: key}, NetFee: 8125, Reason: payment.ReasonFailed,
+		MessageID: key.String() + ".0", Ref: event.Ref{Key: key}, NetFee: 8125, Reason: payment.ReasonFailed, Providers: args[2:],
 		Error: "the provider is not known", Attempts: payment.MaxAttempts, ParkedAt: time.Date(2026, 3, 28, 12, 0, 0, 0, time.UTC),
 	}))
 	ts.Check(ledger.Close())

@@ -81,12 +81,8 @@ func claimQuery(filter *store.Filter) url.Values {
 	if filter.PaymentState != "" {
 		query.Set("payment_state", string(filter.PaymentState))
 	}
-	if !filter.From.IsZero() {
-		query.Set("received_from", filter.From.Format(time.RFC3339Nano))
-	}
-	if !filter.To.IsZero() {
-		query.Set("received_to", filter.To.Format(time.RFC3339Nano))
-	}
+	setMoment(query, "received_from", filter.From)
+	setMoment(query, "received_to", filter.To)
 	return query
 }
 
@@ -104,18 +100,43 @@ func (r *remote) Payment(ctx context.Context, claimID uuid.UUID) (paid api.Payme
 
 // DeadLetters implements system.
 func (r *remote) DeadLetters(ctx context.Context, filter payment.LetterFilter) (page api.DeadLetterPage, err error) {
-	query := url.Values{"limit": {strconv.Itoa(filter.Limit)}}
+	query := letterQuery(&filter)
+	query.Set("limit", strconv.Itoa(filter.Limit))
+	if filter.Before > 0 {
+		query.Set("cursor", strconv.FormatInt(filter.Before, 10))
+	}
+	err = r.get(ctx, query, &page, "v1", "dead-letters")
+	return page, err
+}
+
+// letterQuery gives the parameters that select dead letters.
+func letterQuery(filter *payment.LetterFilter) url.Values {
+	query := url.Values{}
 	if filter.State != "" {
 		query.Set("state", string(filter.State))
 	}
 	if filter.Reason != "" {
 		query.Set("reason", string(filter.Reason))
 	}
-	if filter.Before > 0 {
-		query.Set("cursor", strconv.FormatInt(filter.Before, 10))
+	if filter.ProviderNPI != "" {
+		query.Set("provider_npi", filter.ProviderNPI)
 	}
-	err = r.get(ctx, query, &page, "v1", "dead-letters")
-	return page, err
+	setMoment(query, "parked_from", filter.From)
+	setMoment(query, "parked_to", filter.To)
+	return query
+}
+
+// setMoment sets a parameter to a time, unless it is zero.
+func setMoment(query url.Values, name string, at time.Time) {
+	if !at.IsZero() {
+		query.Set(name, at.Format(time.RFC3339Nano))
+	}
+}
+
+// DeadLetter implements system.
+func (r *remote) DeadLetter(ctx context.Context, id int64) (letter api.DeadLetterHistory, err error) {
+	err = r.get(ctx, nil, &letter, "v1", "dead-letters", strconv.FormatInt(id, 10))
+	return letter, err
 }
 
 // Redrive implements system.

@@ -27,6 +27,7 @@ type lookup interface {
 // are those of payment.Ledger.
 type letterBox interface {
 	DeadLetters(ctx context.Context, filter payment.LetterFilter) (api.DeadLetterPage, error)
+	DeadLetter(ctx context.Context, id int64) (api.DeadLetterHistory, error)
 	Redrive(ctx context.Context, id int64, decision api.Decision) (api.DeadLetter, error)
 	Discard(ctx context.Context, id int64, decision api.Decision) (api.DeadLetter, error)
 }
@@ -35,6 +36,8 @@ type letterBox interface {
 // gives an error, what was written is not the whole.
 type exporter interface {
 	ExportClaims(ctx context.Context, to io.Writer, format export.Format, filter store.Filter) error
+	ExportPayments(ctx context.Context, to io.Writer, format export.Format, filter payment.PaymentFilter) error
+	ExportDeadLetters(ctx context.Context, to io.Writer, format export.Format, filter payment.LetterFilter) error
 }
 
 // system is what commands work on: the data directory (local) or a server (remote). Both

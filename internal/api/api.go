@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -57,11 +58,13 @@ type Limiter interface {
 // Payments is where recorded payments are read.
 type Payments interface {
 	Payment(ctx context.Context, claimID uuid.UUID) (payment.Payment, error)
+	Payments(ctx context.Context, filter payment.PaymentFilter) ([]payment.Payment, error)
 }
 
 // Letters is where dead letters are read and decided on.
 type Letters interface {
 	DeadLetters(ctx context.Context, filter payment.LetterFilter) ([]payment.DeadLetter, error)
+	Letter(ctx context.Context, id int64) (payment.DeadLetter, []payment.Entry, error)
 	Redrive(ctx context.Context, id int64, decision payment.Decision) (payment.DeadLetter, error)
 	Discard(ctx context.Context, id int64, decision payment.Decision) (payment.DeadLetter, error)
 }
@@ -152,7 +155,7 @@ func (a *API) routes() []route {
 	if a.Submitter != nil {
 		routes = append(append(a.briefRoutes(), a.claimRoutes()...), a.claimExport())
 	}
-	return append(append(routes, a.paymentRoutes()...), a.healthRoutes()...)
+	return slices.Concat(routes, a.paymentRoutes(), a.paymentExports(), a.healthRoutes())
 }
 
 // serve wraps a route in what all of them need: a bound on how many run at once, an

@@ -172,7 +172,7 @@ func TestPayment(t *testing.T) {
 func (b *bench) park(messageID string, ref event.Ref, reason payment.Reason) int64 {
 	b.t.Helper()
 	err := b.ledger.Park(b.t.Context(), payment.DeadLetter{
-		MessageID: messageID, Ref: ref, NetFee: money.Cents(8125), Reason: reason, Error: "constraint failed", Attempts: 8,
+		MessageID: messageID, Ref: ref, NetFee: money.Cents(8125), Reason: reason, Error: "constraint failed", Attempts: 8, Providers: []string{"1497775530"},
 		Body: []byte("{}"), BodyHash: sha256.Sum256([]byte("{}")), ParkedAt: b.clock.now(),
 	})
 	if err != nil {
@@ -205,7 +205,7 @@ func TestDeadLetters(t *testing.T) {
 	b.clock.add(time.Minute)
 	got := decode[api.DeadLetter](t, b.want(b.send(http.MethodPost, path(redriven, "redrive"), `{"reason": "mended", "actor": "anna"}`), 200).body)
 	same(t, "redriven", got, api.DeadLetter{
-		ID: redriven, MessageID: "m1", ClaimID: first.ClaimID.String(), Version: 1, NetFee: "81.25", State: "redriven", Reason: "failed",
+		ID: redriven, MessageID: "m1", ClaimID: first.ClaimID.String(), Version: 1, NetFee: "81.25", State: "redriven", Reason: "failed", Providers: []string{"1497775530"},
 		Error: "constraint failed", Attempts: 8, ParkedAt: b.clock.now().Add(-time.Minute), ClosedBy: "anna", ClosedWhy: "mended",
 		ClosedAt: b.clock.now(),
 	})
@@ -228,9 +228,18 @@ func TestDeadLetters(t *testing.T) {
 	}
 	for query, want := range map[string]string{
 		"": "m3 m2 m1 ", "state=open": "m3 ", "reason=conflict": "m2 ", "limit=1": fmt.Sprint("m3 ", nameless),
-		fmt.Sprint("limit=5&cursor=", nameless): "m2 m1 ",
+		fmt.Sprint("limit=5&cursor=", nameless): "m2 m1 ", "provider_npi=1497775530": "m3 m2 m1 ", "provider_npi=0000000006": "",
+		"parked_from=2026-03-28T12:00:01Z": "", "parked_to=2026-03-29": "m3 m2 m1 ",
 	} {
 		same(t, query, list(query), want)
 	}
+	shown := decode[api.DeadLetterHistory](t, b.want(b.send(http.MethodGet, fmt.Sprint("/v1/dead-letters/", redriven), ""), 200).body)
+	same(t, "history", shown.History, []api.LetterEntry{
+		{DeadLetterID: redriven, Action: "parked", Actor: "payments", Reason: "constraint failed", At: b.clock.now().Add(-time.Minute)},
+		{DeadLetterID: redriven, Action: "redriven", Actor: "anna", Reason: "mended", At: b.clock.now()},
+	})
+	same(t, "shown", shown.DeadLetter.MessageID, "m1")
+	b.want(b.send(http.MethodGet, "/v1/dead-letters/999", ""), 404)
+	b.want(b.send(http.MethodGet, "/v1/dead-letters/x", ""), 422)
 	b.want(b.send(http.MethodGet, "/v1/dead-letters?state=closed", ""), 422)
 }

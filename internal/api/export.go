@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/claimrail/claimrail/internal/export"
+	"github.com/claimrail/claimrail/internal/payment"
 )
 
 func exportFormats() []string { return []string{string(export.CSV), string(export.NDJSON)} }
@@ -58,4 +59,48 @@ func (a *API) claimExport() route {
 			})
 		},
 	})
+}
+
+func (a *API) paymentExports() []route {
+	return []route{
+		exportOf("payments", route{
+			tag:         "payments",
+			summary:     "Download payments, the newest first",
+			description: "In CSV a row for each posting, in NDJSON an object for each payment. What is recorded while it lasts is not in it.",
+			params: []param{
+				{in: inQuery, name: "provider_npi", text: "Payments with a posting to this provider", example: "1497775530"},
+				{in: inQuery, name: "recorded_from", text: "Recorded at this time or later", format: "date-time"},
+				{in: inQuery, name: "recorded_to", text: "Recorded before this time", format: "date-time"},
+			},
+			handle: func(w http.ResponseWriter, r *http.Request) error {
+				q := newQuery(r)
+				filter := payment.PaymentFilter{
+					ProviderNPI: q.npiText("provider_npi"), From: q.moment("recorded_from"), To: q.moment("recorded_to"),
+				}
+				format := q.exportFormat()
+				if err := q.fault(); err != nil {
+					return err
+				}
+				return a.export(w, r, "payments", format, func(ctx context.Context, to io.Writer) error {
+					return export.Payments(to, format, payment.AllPayments(ctx, a.Payments.Payments, filter))
+				})
+			},
+		}),
+		exportOf("dead-letters", route{
+			tag:         "payments",
+			summary:     "Download dead letters, the newest first",
+			description: "Without the bodies of their messages. Each is as it stands when its row is written.",
+			params:      letterFilters(),
+			handle: func(w http.ResponseWriter, r *http.Request) error {
+				q := newQuery(r)
+				filter, format := q.letterFilter(), q.exportFormat()
+				if err := q.fault(); err != nil {
+					return err
+				}
+				return a.export(w, r, "dead-letters", format, func(ctx context.Context, to io.Writer) error {
+					return export.DeadLetters(to, format, payment.AllLetters(ctx, a.Letters.DeadLetters, filter))
+				})
+			},
+		}),
+	}
 }

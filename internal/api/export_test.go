@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"net/http"
 	"strings"
@@ -9,7 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/claimrail/claimrail/internal/api"
+	"github.com/claimrail/claimrail/internal/event"
+	"github.com/claimrail/claimrail/internal/payment"
 	"github.com/claimrail/claimrail/internal/store"
 	"github.com/claimrail/claimrail/internal/store/sqlitestore"
 )
@@ -56,6 +61,46 @@ func TestExportClaims(t *testing.T) {
 	}
 	b.want(b.send(http.MethodHead, "/v1/export/claims", ""), 200)
 	b.want(b.send(http.MethodPost, "/v1/export/claims", ""), 405)
+}
+
+// Payments and dead letters are downloaded by filter, more of them than a page has.
+func TestExportPayments(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const count = payment.MaxPage + 7
+	for i := range count {
+		key := event.Key{ClaimID: uuid.New(), Version: 1}
+		npi := fmt.Sprintf("%010d", i%2)
+		claim := event.ClaimAccepted{
+			Ref: event.Ref{Key: key}, NetFee: 5, Postings: []event.Posting{{ProviderNPI: npi, NetFee: 5}}, AcceptedAt: b.clock.now(),
+		}
+		if _, err := b.ledger.Record(t.Context(), []event.ClaimAccepted{claim}, b.clock.now()); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			b.clock.add(time.Hour)
+		}
+	}
+	b.park("m1", event.Ref{}, payment.ReasonMalformed)
+	b.park("m2", event.Ref{Key: event.Key{ClaimID: uuid.New(), Version: 1}}, payment.ReasonFailed)
+	for path, want := range map[string]int{
+		"payments":               count + 1,
+		"payments?format=ndjson": count,
+		"payments?format=ndjson&provider_npi=0000000000":            (count + 1) / 2,
+		"payments?format=ndjson&recorded_to=2026-03-28T12:30:00Z":   1,
+		"payments?format=ndjson&recorded_from=2026-03-28T12:30:00Z": count - 1,
+		"dead-letters": 3,
+		"dead-letters?format=ndjson&reason=failed":        1,
+		"dead-letters?format=ndjson&state=discarded":      0,
+		"dead-letters?format=ndjson&parked_to=2026-03-28": 0,
+	} {
+		got := b.want(b.send(http.MethodGet, "/v1/export/"+path, ""), 200)
+		if rows := strings.Count(got.body, "\n"); rows != want {
+			t.Errorf("%s: got %d rows, want %d", path, rows, want)
+		}
+	}
+	b.want(b.send(http.MethodGet, "/v1/export/payments?provider_npi=1", ""), 422)
+	b.want(b.send(http.MethodGet, "/v1/export/dead-letters?state=lost", ""), 422)
 }
 
 // heldRecords gives a claim and then holds on until it is released.

@@ -265,7 +265,8 @@ func TestSpecification(t *testing.T) {
 	for path, methods := range map[string]string{
 		"/claim-process": "post", "/top-providers": "get", "/v1/claims": "get post", "/v1/claims/{claim_id}": "get",
 		"/v1/payments/{claim_id}": "get", "/v1/dead-letters": "get", "/v1/dead-letters/{id}/redrive": "post",
-		"/v1/dead-letters/{id}/discard": "post", "/v1/export/claims": "get", "/healthz": "get", "/readyz": "get",
+		"/v1/dead-letters/{id}/discard": "post", "/v1/export/claims": "get", "/v1/export/payments": "get",
+		"/v1/export/dead-letters": "get", "/v1/dead-letters/{id}": "get", "/healthz": "get", "/readyz": "get",
 	} {
 		for method := range strings.FieldsSeq(methods) {
 			operation, ok := spec.Paths[path][method]
@@ -301,6 +302,8 @@ func TestPaymentsAlone(t *testing.T) {
 		config.Validator, config.Submitter, config.Claims, config.Limiter = nil, nil, nil, nil
 	})
 	b.want(b.send(http.MethodGet, "/v1/dead-letters", ""), 200)
+	b.want(b.send(http.MethodGet, "/v1/export/payments", ""), 200)
+	b.want(b.send(http.MethodGet, "/v1/export/claims", ""), 404)
 	b.want(b.send(http.MethodGet, "/readyz", ""), 200)
 	b.want(b.send(http.MethodPost, "/v1/claims", "["+line()+"]"), 404)
 	b.want(b.send(http.MethodGet, "/top-providers", ""), 404)

@@ -36,15 +36,21 @@ func (a *API) paymentRoutes() []route {
 		{
 			method: http.MethodGet, path: "/v1/dead-letters", id: "list-dead-letters", tag: "payments",
 			summary: "List messages that could not be processed, the newest first",
-			params: []param{
-				{in: inQuery, name: "state", text: "open: waits for a decision", oneOf: letterStates()},
-				{in: inQuery, name: "reason", text: "Why it was parked", oneOf: letterReasons()},
-				{in: inQuery, name: "limit", text: "Dead letters in a page", kind: "integer", example: defaultPage, least: 1, most: payment.MaxPage},
-				{in: inQuery, name: "cursor", text: "next_cursor of the page before"},
-			},
+			params: append(letterFilters(),
+				param{in: inQuery, name: "limit", text: "Dead letters in a page", kind: "integer", example: defaultPage, least: 1, most: payment.MaxPage},
+				param{in: inQuery, name: "cursor", text: "next_cursor of the page before"}),
 			answers: map[int]content{http.StatusOK: {text: "A page", body: DeadLetterPage{}}},
 			faults:  []int{422},
 			handle:  a.listLetters,
+		},
+		{
+			method: http.MethodGet, path: "/v1/dead-letters/{id}", id: "get-dead-letter", tag: "payments",
+			summary:     "Show a dead letter, and who did what with it",
+			description: "The history is that of all dead letters of its claim; it is added to and never changed.",
+			params:      []param{letterID},
+			answers:     map[int]content{http.StatusOK: {text: "The dead letter", body: DeadLetterHistory{}}},
+			faults:      []int{404, 422},
+			handle:      a.getLetter,
 		},
 		{
 			method: http.MethodPost, path: "/v1/dead-letters/{id}/redrive", id: "redrive-dead-letter", tag: "payments",
@@ -86,15 +92,66 @@ func (a *API) getPayment(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, NewPayment(&paid))
 }
 
+// letterFilters are the parameters that letterFilter reads.
+func letterFilters() []param {
+	return []param{
+		{in: inQuery, name: "state", text: "open: waits for a decision", oneOf: letterStates()},
+		{in: inQuery, name: "reason", text: "Why it was parked", oneOf: letterReasons()},
+		{in: inQuery, name: "provider_npi", text: "Dead letters whose message names this provider", example: "1497775530"},
+		{in: inQuery, name: "parked_from", text: "Parked at this time or later", format: "date-time"},
+		{in: inQuery, name: "parked_to", text: "Parked before this time", format: "date-time"},
+	}
+}
+
+// letterFilter says which dead letters are wanted.
+func (q *query) letterFilter() payment.LetterFilter {
+	return payment.LetterFilter{
+		State:       payment.LetterState(q.oneOf("state", letterStates())),
+		Reason:      payment.Reason(q.oneOf("reason", letterReasons())),
+		ProviderNPI: q.npiText("provider_npi"),
+		From:        q.moment("parked_from"),
+		To:          q.moment("parked_to"),
+	}
+}
+
+// npiText gives an NPI as payments knows it, or "" where none was sent.
+func (q *query) npiText(name string) string {
+	if npi, sent := q.npi(name); sent {
+		return npi.String()
+	}
+	return ""
+}
+
+// getLetter is GET /v1/dead-letters/{id}.
+func (a *API) getLetter(w http.ResponseWriter, r *http.Request) error {
+	id, err := letterIDOf(r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+	defer cancel()
+	letter, entries, err := a.Letters.Letter(ctx, id)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, NewDeadLetterHistory(&letter, entries))
+}
+
+// letterIDOf reads the id in the path.
+func letterIDOf(r *http.Request) (int64, error) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil || id < 1 {
+		return 0, newFault(http.StatusUnprocessableEntity, "invalid-id", "the id of a dead letter is a whole number; see GET /v1/dead-letters")
+	}
+	return id, nil
+}
+
 // listLetters is GET /v1/dead-letters.
 func (a *API) listLetters(w http.ResponseWriter, r *http.Request) error {
 	q := newQuery(r)
-	filter := payment.LetterFilter{
-		State:  payment.LetterState(q.oneOf("state", letterStates())),
-		Reason: payment.Reason(q.oneOf("reason", letterReasons())),
-		Before: q.integer("cursor", 0, 1, math.MaxInt64),
-		Limit:  int(q.integer("limit", defaultPage, 1, payment.MaxPage)),
-	}
+	filter := q.letterFilter()
+	filter.Before = q.integer("cursor", 0, 1, math.MaxInt64)
+	filter.Limit = int(q.integer("limit", defaultPage, 1, payment.MaxPage))
 	if err := q.fault(); err != nil {
 		return err
 	}
@@ -123,9 +180,9 @@ func NewDeadLetterPage(letters []payment.DeadLetter, limit int) DeadLetterPage {
 func (a *API) decide(w http.ResponseWriter, r *http.Request,
 	carryOut func(context.Context, int64, payment.Decision) (payment.DeadLetter, error),
 ) error {
-	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
-	if err != nil || id < 1 {
-		return newFault(http.StatusUnprocessableEntity, "invalid-id", "the id of a dead letter is a whole number; see GET /v1/dead-letters")
+	id, err := letterIDOf(r)
+	if err != nil {
+		return err
 	}
 	body, err := readBody(w, r)
 	if err != nil {

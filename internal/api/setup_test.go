@@ -119,6 +119,10 @@ type desk struct {
 	ledger payment.Ledger
 }
 
+func (d desk) Letter(ctx context.Context, id int64) (payment.DeadLetter, []payment.Entry, error) {
+	return d.ledger.Letter(ctx, id)
+}
+
 func (d desk) DeadLetters(ctx context.Context, filter payment.LetterFilter) ([]payment.DeadLetter, error) {
 	return d.ledger.DeadLetters(ctx, filter)
 }

@@ -118,6 +118,7 @@ type DeadLetter struct {
 	ClaimID   string              `json:"claim_id,omitempty" format:"uuid" doc:"absent where the message names no claim"`
 	Version   int                 `json:"version,omitempty"`
 	NetFee    string              `json:"net_fee" doc:"as the message says" example:"81.25"`
+	Providers []string            `json:"provider_npis,omitempty" doc:"whom the message names, at most 50"`
 	State     payment.LetterState `json:"state" enum:"open,redriven,discarded,paid" example:"open"`
 	Reason    payment.Reason      `json:"reason" enum:"malformed,conflict,failed" example:"failed"`
 	Error     string              `json:"error" doc:"what happened"`
@@ -126,6 +127,21 @@ type DeadLetter struct {
 	ClosedBy  string              `json:"closed_by,omitempty" doc:"who redrove or discarded it"`
 	ClosedWhy string              `json:"closed_why,omitempty"`
 	ClosedAt  time.Time           `json:"closed_at,omitzero"`
+}
+
+// DeadLetterHistory is a dead letter with what became of it, and of the others of its claim.
+type DeadLetterHistory struct {
+	DeadLetter
+	History []LetterEntry `json:"history" doc:"of all dead letters of the claim, the oldest first; the last 200"`
+}
+
+// LetterEntry is a line of the log of dead letters, which is never changed.
+type LetterEntry struct {
+	DeadLetterID int64          `json:"dead_letter_id" example:"7"`
+	Action       payment.Action `json:"action" enum:"parked,redriven,discarded,paid" example:"redriven"`
+	Actor        string         `json:"actor" doc:"who; payments, where it parked or paid by itself" example:"night shift"`
+	Reason       string         `json:"reason" doc:"why" example:"provider was unknown, added"`
+	At           time.Time      `json:"at"`
 }
 
 // DeadLetterPage is a page of dead letters, the newest first.
@@ -277,6 +293,7 @@ func NewDeadLetter(letter *payment.DeadLetter) DeadLetter {
 		ID:        letter.ID,
 		MessageID: letter.MessageID,
 		NetFee:    letter.NetFee.String(),
+		Providers: letter.Providers,
 		State:     letter.State,
 		Reason:    letter.Reason,
 		Error:     letter.Error,
@@ -289,6 +306,15 @@ func NewDeadLetter(letter *payment.DeadLetter) DeadLetter {
 	if (letter.Ref != event.Ref{}) {
 		body.ClaimID = letter.ClaimID.String()
 		body.Version = letter.Version
+	}
+	return body
+}
+
+// NewDeadLetterHistory gives a dead letter with what the log says of its claim.
+func NewDeadLetterHistory(letter *payment.DeadLetter, entries []payment.Entry) DeadLetterHistory {
+	body := DeadLetterHistory{DeadLetter: NewDeadLetter(letter), History: make([]LetterEntry, len(entries))}
+	for i, entry := range entries {
+		body.History[i] = LetterEntry{entry.LetterID, entry.Action, entry.Actor, entry.Reason, entry.At}
 	}
 	return body
 }

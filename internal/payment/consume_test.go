@@ -75,7 +75,7 @@ func TestConsumeConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.same("letters", b.letters(), []payment.DeadLetter{{
-		ID: 1, MessageID: other.MessageID(), Ref: other.Ref, NetFee: 999, Reason: payment.ReasonConflict,
+		ID: 1, MessageID: other.MessageID(), Ref: other.Ref, NetFee: 999, Providers: []string{"1497775530"}, Reason: payment.ReasonConflict,
 		Error: "a payment of other content is on record for this claim", Attempts: 1,
 		Body: body, BodyHash: sha256.Sum256(body), ParkedAt: noon, State: payment.LetterOpen,
 	}})

@@ -34,13 +34,16 @@ var (
 // Limits.
 const (
 	MaxBatch    = 500 // messages in one Record
-	MaxPage     = 200 // dead letters in one page
+	MaxPage     = 200 // dead letters, or payments, in one page
+	MaxNamed    = 50  // providers in one DeadLetter
+	MaxHistory  = 200 // entries of the log in one Letter
 	MaxAttempts = 8   // failures of a message before it is parked
 	MaxNote     = 500 // bytes of an actor, a reason or an error text that are kept
 )
 
 // Payment is one recorded payment.
 type Payment struct {
+	Cursor int64 // place in the order of recording, for PaymentFilter.Before; of Ledger.Payments only
 	event.Key
 	ID         uuid.UUID
 	NetFee     money.Cents
@@ -97,6 +100,7 @@ type DeadLetter struct {
 	MessageID string
 	event.Ref // zero ClaimID where the body names no claim
 	NetFee    money.Cents
+	Providers []string // whom the message names, as far as they are NPIs, ascending; the first MaxNamed of what was parked
 	Reason    Reason
 	Error     string // what happened, no PHI
 	Attempts  int
@@ -114,12 +118,40 @@ type Decision struct {
 	At     time.Time
 }
 
+// Action is what was done with a dead letter: parked, or the state that it came to.
+type Action string
+
+// Actions.
+const (
+	ActionParked    Action = "parked"
+	ActionRedriven  Action = Action(LetterRedriven)
+	ActionDiscarded Action = Action(LetterDiscarded)
+	ActionPaid      Action = Action(LetterPaid)
+)
+
+// Entry is a line of the log of dead letters, which is added to and never changed.
+type Entry struct {
+	LetterID int64
+	Action   Action
+	Decision // of the operator; of payments itself where it parked or paid
+}
+
 // LetterFilter selects dead letters; zero values select all.
 type LetterFilter struct {
-	State  LetterState
-	Reason Reason
-	Before int64 // only ids below this; 0: start at the newest
-	Limit  int   // 1..MaxPage
+	State       LetterState
+	Reason      Reason
+	ProviderNPI string    // ten digits: only letters that name this provider
+	From, To    time.Time // parked at or after From, before To
+	Before      int64     // only ids below this; 0: start at the newest
+	Limit       int       // 1..MaxPage
+}
+
+// PaymentFilter selects payments; zero values select all.
+type PaymentFilter struct {
+	ProviderNPI string    // ten digits: only payments with a posting to this provider
+	From, To    time.Time // recorded at or after From, before To
+	Before      int64     // only payments recorded before this Cursor; 0: start at the newest
+	Limit       int       // 1..MaxPage
 }
 
 // Ledger is the payments database. All methods may be called at once.
@@ -140,8 +172,15 @@ type Ledger interface {
 	Standings(ctx context.Context, keys []event.Key) ([]event.Standing, error)
 	// Payment gives the payment of the claim's highest version, or ErrNotFound.
 	Payment(ctx context.Context, claimID uuid.UUID) (Payment, error)
+	// Payments lists payments, the newest first. They never change, so that pages by Before are
+	// all that was there when the first was read.
+	Payments(ctx context.Context, filter PaymentFilter) ([]Payment, error)
 	// DeadLetters lists dead letters, the newest first.
 	DeadLetters(ctx context.Context, filter LetterFilter) ([]DeadLetter, error)
+	// Letter gives one dead letter, or ErrNotFound, and what the log says of it and of all
+	// others of its claim: the last MaxHistory entries, the oldest first. Park, Redrive, Discard and
+	// Record make the entries, in their own transactions, one for each letter.
+	Letter(ctx context.Context, id int64) (DeadLetter, []Entry, error)
 	// Redrive closes all open dead letters of the letter's claim as LetterRedriven, so
 	// that the claim's standing is Unknown and claim-process sends it again. Errors:
 	// ErrNotFound, ErrClosed, ErrNoClaim.

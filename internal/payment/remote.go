@@ -13,6 +13,8 @@ import (
 // Operations of a call.
 const (
 	opPayment     = "payment"
+	opPayments    = "payments"
+	opLetter      = "dead-letter"
 	opDeadLetters = "dead-letters"
 	opRedrive     = "redrive"
 	opDiscard     = "discard"
@@ -20,19 +22,26 @@ const (
 
 // call is one request of a RemoteDesk, as JSON on the wire.
 type call struct {
-	Op       string       `json:"op"`
-	ClaimID  uuid.UUID    `json:"claim_id,omitzero"`
-	Filter   LetterFilter `json:"filter,omitzero"`
-	ID       int64        `json:"id,omitempty"`
-	Decision Decision     `json:"decision,omitzero"`
+	Op       string        `json:"op"`
+	ClaimID  uuid.UUID     `json:"claim_id,omitzero"`
+	Filter   LetterFilter  `json:"filter,omitzero"`
+	Payments PaymentFilter `json:"payments,omitzero"`
+	ID       int64         `json:"id,omitempty"`
+	Decision Decision      `json:"decision,omitzero"`
 }
+
+// remotePostings bounds the postings of the payments in one answer, so that it fits into a
+// message: a posting has some 50 bytes. The first payment is given whatever it has.
+const remotePostings = 5000
 
 // result is the answer. Letters are without their bodies, which nobody reads from afar and
 // which would not fit.
 type result struct {
-	Kind    string       `json:"kind,omitempty"` // of the error, as in kindNames
-	Payment *Payment     `json:"payment,omitempty"`
-	Letters []DeadLetter `json:"letters,omitempty"`
+	Kind     string       `json:"kind,omitempty"` // of the error, as in kindNames
+	Payment  *Payment     `json:"payment,omitempty"`
+	Payments []Payment    `json:"payments,omitempty"`
+	Letters  []DeadLetter `json:"letters,omitempty"`
+	History  []Entry      `json:"history,omitempty"`
 }
 
 // kindNames are the errors that a caller is told; of others it hears that there was one.
@@ -49,7 +58,9 @@ const kindOther = "other"
 // Books is what a Desk reads when it is asked from afar.
 type Books interface {
 	Payment(ctx context.Context, claimID uuid.UUID) (Payment, error)
+	Payments(ctx context.Context, filter PaymentFilter) ([]Payment, error)
 	DeadLetters(ctx context.Context, filter LetterFilter) ([]DeadLetter, error)
+	Letter(ctx context.Context, id int64) (DeadLetter, []Entry, error)
 }
 
 // Serve gives the answer to the call of a RemoteDesk. An error is for the log of this
@@ -84,6 +95,12 @@ func (d *Desk) carryOut(ctx context.Context, books Books, made *call) (result, e
 	case opDeadLetters:
 		letters, err := books.DeadLetters(ctx, made.Filter)
 		return result{Letters: letters}, err
+	case opPayments:
+		page, err := books.Payments(ctx, made.Payments)
+		return result{Payments: fitting(page)}, err
+	case opLetter:
+		letter, history, err := books.Letter(ctx, made.ID)
+		return result{Letters: []DeadLetter{letter}, History: history}, err
 	case opRedrive:
 		letter, err := d.Redrive(ctx, made.ID, made.Decision)
 		return result{Letters: []DeadLetter{letter}}, err
@@ -93,6 +110,18 @@ func (d *Desk) carryOut(ctx context.Context, books Books, made *call) (result, e
 	default:
 		return result{}, fmt.Errorf("unknown operation %q of a call", made.Op)
 	}
+}
+
+// fitting gives as many of the payments as fit into an answer.
+func fitting(page []Payment) []Payment {
+	postings := 0
+	for i := range page {
+		postings += len(page[i].Postings)
+		if i > 0 && postings > remotePostings {
+			return page[:i]
+		}
+	}
+	return page
 }
 
 // RemoteDesk is payments as claim-process reaches it when the two run apart. Its methods are
@@ -133,6 +162,21 @@ func (d RemoteDesk) Payment(ctx context.Context, claimID uuid.UUID) (Payment, er
 		return Payment{}, err
 	}
 	return *done.Payment, nil
+}
+
+// Payments lists payments, the newest first. A page may be shorter than its limit though there are more.
+func (d RemoteDesk) Payments(ctx context.Context, filter PaymentFilter) ([]Payment, error) {
+	done, err := d.call(ctx, call{Op: opPayments, Payments: filter})
+	return done.Payments, err
+}
+
+// Letter gives one dead letter, or ErrNotFound, and what the log says of its claim.
+func (d RemoteDesk) Letter(ctx context.Context, id int64) (DeadLetter, []Entry, error) {
+	done, err := d.call(ctx, call{Op: opLetter, ID: id})
+	if err != nil || len(done.Letters) != 1 {
+		return DeadLetter{}, nil, err
+	}
+	return done.Letters[0], done.History, nil
 }
 
 // DeadLetters lists dead letters, the newest first.

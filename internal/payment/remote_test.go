@@ -3,12 +3,16 @@ package payment_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"github.com/claimrail/claimrail/internal/event"
+	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/payment"
 )
 
@@ -60,6 +64,75 @@ func TestRemoteDesk(t *testing.T) {
 	}
 	if _, err := remote.Payment(t.Context(), uuid.New()); !errors.Is(err, payment.ErrNotFound) {
 		t.Errorf("payment of an unknown claim: got %v, want %v", err, payment.ErrNotFound)
+	}
+}
+
+// From afar every payment and every letter comes once, in pages that fit into a message however many
+// postings they have, and a letter comes with its history.
+func TestRemoteDeskLists(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const payments, postings = 30, 400
+	for n := range payments {
+		sent := event.ClaimAccepted{Ref: event.Ref{Key: event.Key{ClaimID: uuid.New(), Version: 1}}}
+		for i := range postings {
+			sent.Postings = append(sent.Postings, event.Posting{ProviderNPI: fmt.Sprintf("%010d", i), NetFee: money.Cents(n)})
+			sent.NetFee += money.Cents(n)
+		}
+		if _, err := b.ledger.Record(t.Context(), []event.ClaimAccepted{sent}, noon); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.feed.publish("nameless", []byte("not JSON"))
+	b.run()
+	calls, longest := 0, 0
+	remote := payment.RemoteDesk{Command: func(ctx context.Context, request []byte) ([]byte, error) {
+		answer, err := b.desk.Serve(ctx, b.ledger, request)
+		calls, longest = calls+1, max(longest, len(answer))
+		return answer, err
+	}}
+	collect := func(all iter.Seq2[payment.Payment, error]) (found []payment.Payment) {
+		for paid, err := range all {
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = append(found, paid)
+		}
+		return found
+	}
+	want := collect(payment.AllPayments(t.Context(), b.ledger.Payments, payment.PaymentFilter{}))
+	got := collect(payment.AllPayments(t.Context(), remote.Payments, payment.PaymentFilter{}))
+	if diff := cmp.Diff(want, got); diff != "" || len(got) != payments {
+		t.Errorf("got %d payments, want %d; want -, got +:\n%s", len(got), payments, diff)
+	}
+	if longest > 1<<19 || calls < 3 {
+		t.Errorf("got %d answers, the longest of %d bytes, want several of 512 KiB at most", calls, longest)
+	}
+	letters := 0
+	for letter, err := range payment.AllLetters(t.Context(), remote.DeadLetters, payment.LetterFilter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, history, err := remote.Letter(t.Context(), letter.ID)
+		if err != nil || len(history) != 1 || history[0].Action != payment.ActionParked {
+			t.Errorf("history: got %+v, %v, want it parked", history, err)
+		}
+		letters++
+	}
+	if letters != 1 {
+		t.Errorf("got %d letters, want 1", letters)
+	}
+	if _, _, err := remote.Letter(t.Context(), 999); !errors.Is(err, payment.ErrNotFound) {
+		t.Errorf("no such letter: got %v, want %v", err, payment.ErrNotFound)
+	}
+	failed := 0
+	for _, err := range payment.AllLetters(t.Context(), brokenBooks{}.DeadLetters, payment.LetterFilter{}) {
+		if err != nil {
+			failed++
+		}
+	}
+	if failed != 1 {
+		t.Errorf("got %d errors of a list that fails, want one", failed)
 	}
 }
 

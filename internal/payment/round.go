@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -230,6 +232,7 @@ func (r *round) park(ctx context.Context, m *message, reason Reason, cause error
 		MessageID: m.id,
 		Ref:       m.claim.Ref,
 		NetFee:    m.claim.NetFee,
+		Providers: providers(m.claim.Postings),
 		Reason:    reason,
 		Error:     cause.Error(),
 		Attempts:  attempts,
@@ -254,6 +257,21 @@ func (r *round) park(ctx context.Context, m *message, reason Reason, cause error
 	}
 	r.answer(m, m.Reply.Term())
 	return nil
+}
+
+// npiForm is what an NPI looks like; a message that can not be processed may hold anything.
+var npiForm = regexp.MustCompile(`^[0-9]{10}$`)
+
+// providers gives the NPIs of the postings, ascending, each once.
+func providers(postings []event.Posting) []string {
+	var found []string
+	for _, posting := range postings[:min(len(postings), event.MaxPostings)] {
+		if npiForm.MatchString(posting.ProviderNPI) {
+			found = append(found, posting.ProviderNPI)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // nak gives a message back, to come again after a delay for the n-th failure.

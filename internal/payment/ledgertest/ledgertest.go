@@ -21,6 +21,9 @@ import (
 // as another process would. The suite closes what it opened.
 func Run(t *testing.T, open func(t *testing.T) payment.Ledger) {
 	for name, test := range map[string]func(t *testing.T, s *suite){
+		"the log keeps who did what, when and why":               testLog,
+		"the log is bounded, and of one claim":                   testLogBounds,
+		"payments are listed by filter, page by page":            testPayments,
 		"a new claim is paid with its postings":                  testRecordNew,
 		"a repeat changes nothing":                               testRecordRepeat,
 		"other content is a conflict":                            testRecordConflict,

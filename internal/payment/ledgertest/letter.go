@@ -2,9 +2,11 @@ package ledgertest
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -55,6 +57,7 @@ func testParkOnce(t *testing.T, s *suite) {
 func testParkKeepsAll(t *testing.T, s *suite) {
 	parked := letter(claim(1, -9000), payment.ReasonMalformed)
 	parked.Gen, parked.Body, parked.MessageID = 3, []byte("\x00\xff not JSON"), "an id of the sender's own"
+	parked.Providers = []string{"0000000006", "1497775530"}
 	parked.ID, parked.State, parked.Closing = 77, payment.LetterDiscarded, decision("no")
 	s.park(parked)
 	got := s.letters(payment.LetterFilter{})
@@ -103,7 +106,12 @@ func testNotes(t *testing.T, s *suite) {
 func testDeadLetters(t *testing.T, s *suite) {
 	reasons := []payment.Reason{payment.ReasonFailed, payment.ReasonConflict, payment.ReasonMalformed}
 	for n := range byte(9) {
-		s.park(letter(claim(n, 1), reasons[n%3]))
+		parked := letter(claim(n, 1), reasons[n%3])
+		parked.ParkedAt = noon().Add(time.Duration(n) * time.Minute)
+		if n%2 == 1 {
+			parked.Providers = []string{"0000000006", fmt.Sprintf("%010d", 10+n)}
+		}
+		s.park(parked)
 	}
 	for _, n := range []byte{0, 3} { // both failed
 		if _, err := s.ledger.Discard(t.Context(), s.idOf(claim(n, 1).MessageID()), decision("no")); err != nil {
@@ -121,6 +129,11 @@ func testDeadLetters(t *testing.T, s *suite) {
 		"by reason":  {payment.LetterFilter{Reason: payment.ReasonConflict, Limit: 9}, []byte{7, 4, 1}},
 		"before":     {payment.LetterFilter{Before: fourth, Limit: 2}, []byte{3, 2}},
 		"everything": {payment.LetterFilter{State: payment.LetterOpen, Reason: payment.ReasonMalformed, Before: fourth, Limit: 9}, []byte{2}},
+		"provider":   {payment.LetterFilter{ProviderNPI: "0000000006", Limit: 9}, []byte{7, 5, 3, 1}},
+		"another":    {payment.LetterFilter{ProviderNPI: "0000000015", State: payment.LetterOpen, Limit: 9}, []byte{5}},
+		"nobody":     {payment.LetterFilter{ProviderNPI: "1497775530", Limit: 9}, nil},
+		"from":       {payment.LetterFilter{From: noon().Add(7 * time.Minute), Limit: 9}, []byte{8, 7}},
+		"to":         {payment.LetterFilter{To: noon().Add(2 * time.Minute), Limit: 9}, []byte{1, 0}},
 		"none":       {payment.LetterFilter{State: payment.LetterPaid, Limit: 9}, nil},
 	} {
 		var got []byte

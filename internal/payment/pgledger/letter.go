@@ -3,7 +3,9 @@ package pgledger
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,15 +20,20 @@ import (
 func (l *Ledger) Park(ctx context.Context, letter payment.DeadLetter) error {
 	return l.write(ctx, "park message "+letter.MessageID, func(_ context.Context, tx *pgfile.Tx) error {
 		const insert = `
-INSERT INTO dead_letters (message_id, claim_id, version, gen, net_fee_cents, reason, error, attempts, body, body_hash, parked_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-ON CONFLICT (message_id) DO NOTHING`
+WITH parked AS (
+    INSERT INTO dead_letters (message_id, claim_id, version, gen, net_fee_cents, reason, error, attempts, body, body_hash, parked_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    ON CONFLICT (message_id) DO NOTHING
+    RETURNING id, error, parked_at),
+named AS (INSERT INTO letter_providers (letter_id, npi) SELECT id, npi FROM parked, unnest($12::text[]) AS u (npi))
+INSERT INTO letter_log (letter_id, at, action, actor, reason) SELECT id, parked_at, 'parked', $13, error FROM parked`
 		body := letter.Body
 		if body == nil {
 			body = []byte{}
 		}
 		tx.Queue(insert, letter.MessageID, claimID(letter.ClaimID), letter.Version, letter.Gen, int64(letter.NetFee),
-			string(letter.Reason), payment.Note(letter.Error), letter.Attempts, body, letter.BodyHash[:], letter.ParkedAt)
+			string(letter.Reason), payment.Note(letter.Error), letter.Attempts, body, letter.BodyHash[:], letter.ParkedAt,
+			letter.Providers, ownActor)
 		tx.Queue(`DELETE FROM failures WHERE message_id = $1`, letter.MessageID)
 		return nil
 	})
@@ -42,8 +49,10 @@ func claimID(id uuid.UUID) *[16]byte {
 
 const selectLetter = `
 SELECT id, message_id, claim_id, version, gen, net_fee_cents, reason, error, attempts, body, body_hash, parked_at,
-       state, closed_by, closed_why, closed_at
-FROM dead_letters`
+       state, closed_by, closed_why, closed_at,
+       (SELECT string_agg(npi, ',') FROM
+           (SELECT npi FROM letter_providers WHERE letter_id = dead_letters.id ORDER BY npi COLLATE "C" LIMIT 50) AS named)
+FROM dead_letters` // 50 is payment.MaxNamed
 
 // DeadLetters implements payment.Ledger. A limit out of its range is taken for MaxPage.
 func (l *Ledger) DeadLetters(ctx context.Context, filter payment.LetterFilter) ([]payment.DeadLetter, error) {
@@ -62,6 +71,15 @@ func (l *Ledger) DeadLetters(ctx context.Context, filter payment.LetterFilter) (
 	}
 	if filter.Reason != "" {
 		query += " AND reason = " + bind(string(filter.Reason))
+	}
+	if filter.ProviderNPI != "" {
+		query += " AND id IN (SELECT letter_id FROM letter_providers WHERE npi = " + bind(filter.ProviderNPI) + ")"
+	}
+	if !filter.From.IsZero() {
+		query += " AND parked_at >= " + bind(filter.From)
+	}
+	if !filter.To.IsZero() {
+		query += " AND parked_at < " + bind(filter.To)
 	}
 	if filter.Before > 0 {
 		query += " AND id < " + bind(filter.Before)
@@ -90,10 +108,11 @@ func scanLetters(rows pgx.Rows) ([]payment.DeadLetter, error) {
 			reason, state string
 			hash          []byte
 			closedAt      *time.Time
+			providers     *string
 		)
 		if err := rows.Scan(&letter.ID, &letter.MessageID, &claim, &letter.Version, &letter.Gen, &letter.NetFee, &reason,
 			&letter.Error, &letter.Attempts, &letter.Body, &hash, &letter.ParkedAt,
-			&state, &letter.Closing.Actor, &letter.Closing.Reason, &closedAt); err != nil {
+			&state, &letter.Closing.Actor, &letter.Closing.Reason, &closedAt, &providers); err != nil {
 			return nil, err
 		}
 		if claim != nil {
@@ -105,9 +124,54 @@ func scanLetters(rows pgx.Rows) ([]payment.DeadLetter, error) {
 		if closedAt != nil {
 			letter.Closing.At = closedAt.UTC()
 		}
+		if providers != nil {
+			letter.Providers = strings.Split(*providers, ",")
+		}
 		letters = append(letters, letter)
 	}
 	return letters, rows.Err()
+}
+
+// Letter implements payment.Ledger. Letters do not go, and the log only grows, so that no transaction
+// needs to hold them together.
+func (l *Ledger) Letter(ctx context.Context, id int64) (payment.DeadLetter, []payment.Entry, error) {
+	const log = `
+SELECT letter_id, action, actor, reason, at FROM letter_log WHERE letter_id IN
+    (SELECT $1 UNION SELECT other.id FROM dead_letters AS this
+     JOIN dead_letters AS other ON other.claim_id = this.claim_id AND other.version = this.version WHERE this.id = $1)
+ORDER BY id DESC LIMIT $2`
+	var letters []payment.DeadLetter
+	var entries []payment.Entry
+	err := l.read(ctx, fmt.Sprintf("read dead letter %d", id), func(ctx context.Context, pool *pgxpool.Pool) error {
+		rows, err := pool.Query(ctx, selectLetter+" WHERE id = $1", id)
+		if err != nil {
+			return err
+		}
+		if letters, err = scanLetters(rows); err != nil {
+			return err
+		}
+		if len(letters) == 0 {
+			return payment.ErrNotFound
+		}
+		if rows, err = pool.Query(ctx, log, id, payment.MaxHistory); err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var entry payment.Entry
+			if err := rows.Scan(&entry.LetterID, &entry.Action, &entry.Actor, &entry.Reason, &entry.At); err != nil {
+				return err
+			}
+			entry.At = entry.At.UTC()
+			entries = append(entries, entry)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return payment.DeadLetter{}, nil, err
+	}
+	slices.Reverse(entries)
+	return letters[0], entries, nil
 }
 
 // OpenDeadLetters implements payment.Ledger.
@@ -181,8 +245,11 @@ func (l *Ledger) decide(ctx context.Context, what string, id int64, state paymen
 			return err
 		}
 		const closeLetters = `
-UPDATE dead_letters SET state = $1, closed_by = $2, closed_why = $3, closed_at = $4
-WHERE state = 'open' AND (id = $5 OR claim_id = $6 AND version = $7)`
+WITH closed AS (
+    UPDATE dead_letters SET state = $1, closed_by = $2, closed_why = $3, closed_at = $4
+    WHERE state = 'open' AND (id = $5 OR claim_id = $6 AND version = $7)
+    RETURNING id)
+INSERT INTO letter_log (letter_id, at, action, actor, reason) SELECT id, $4, $1, $2, $3 FROM closed ORDER BY id`
 		tx.Queue(closeLetters, string(state), payment.Note(decision.Actor), payment.Note(decision.Reason),
 			decision.At, id, claimID(letter.ClaimID), letter.Version)
 		letter, err = letterByID(ctx, tx, id)

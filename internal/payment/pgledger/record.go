@@ -19,9 +19,9 @@ import (
 // message that goes on failing is parked within minutes.
 const failureMemory = 30 * 24 * time.Hour
 
-// What a dead letter's decision says when no operator took it.
+// What a dead letter's log and decision say when no operator was at work.
 const (
-	paidActor  = "payments"
+	ownActor   = "payments"
 	paidReason = "a copy of the message was recorded"
 )
 
@@ -46,8 +46,11 @@ JOIN payments AS p ON p.claim_id = u.claim_id AND p.version = u.version`
 WITH paid AS MATERIALIZED (
     SELECT d.id FROM unnest($1::uuid[], $2::bigint[]) AS u (claim_id, version)
     JOIN dead_letters AS d ON d.claim_id = u.claim_id AND d.version = u.version AND d.state = 'open'
-    ORDER BY d.id FOR UPDATE OF d)
-UPDATE dead_letters SET state = 'paid', closed_by = $3, closed_why = $4, closed_at = $5 FROM paid WHERE dead_letters.id = paid.id`
+    ORDER BY d.id FOR UPDATE OF d),
+closed AS (
+    UPDATE dead_letters SET state = 'paid', closed_by = $3, closed_why = $4, closed_at = $5 FROM paid WHERE dead_letters.id = paid.id
+    RETURNING dead_letters.id)
+INSERT INTO letter_log (letter_id, at, action, actor, reason) SELECT id, $5, 'paid', $3, $4 FROM closed ORDER BY id`
 )
 
 // Record implements payment.Ledger.
@@ -72,7 +75,7 @@ func (l *Ledger) Record(ctx context.Context, batch []event.ClaimAccepted, now ti
 		}
 		verdicts = b.verdicts()
 		if ids, versions := columns(b.recorded()); len(ids) > 0 {
-			tx.Queue(closePaid, ids, versions, paidActor, paidReason, now)
+			tx.Queue(closePaid, ids, versions, ownActor, paidReason, now)
 		}
 		return nil
 	})

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -24,11 +26,15 @@ ON CONFLICT (message_id) DO NOTHING`
 		if body == nil {
 			body = []byte{}
 		}
-		if _, err := tx.ExecContext(ctx, insert,
+		result, err := tx.ExecContext(ctx, insert,
 			letter.MessageID, claimBlob(letter.ClaimID), letter.Version, letter.Gen, int64(letter.NetFee),
 			string(letter.Reason), payment.Note(letter.Error), letter.Attempts, body, letter.BodyHash[:],
 			sqlitefile.Micros(letter.ParkedAt),
-		); err != nil {
+		)
+		if err == nil {
+			err = parked(ctx, tx, result, &letter)
+		}
+		if err != nil {
 			return fmt.Errorf("insert dead letter: %w", err)
 		}
 		const forget = `DELETE FROM failures WHERE message_id = ?`
@@ -37,6 +43,58 @@ ON CONFLICT (message_id) DO NOTHING`
 		}
 		return nil
 	})
+}
+
+// parked adds what belongs to a letter that was inserted just now, if it was.
+func parked(ctx context.Context, tx *sql.Tx, result sql.Result, letter *payment.DeadLetter) error {
+	if inserted, err := result.RowsAffected(); err != nil || inserted == 0 {
+		return err
+	}
+	id, err := result.LastInsertId()
+	if err != nil {
+		return err
+	}
+	for _, npi := range letter.Providers {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO letter_providers (npi, letter_id) VALUES (?, ?)`, npi, id); err != nil {
+			return err
+		}
+	}
+	return note(ctx, tx, []int64{id}, payment.ActionParked, payment.Decision{Actor: ownActor, Reason: letter.Error, At: letter.ParkedAt})
+}
+
+// note adds an entry to the log for each of the letters.
+func note(ctx context.Context, tx *sql.Tx, letters []int64, action payment.Action, decision payment.Decision) error {
+	const query = `INSERT INTO letter_log (letter_id, action, actor, reason, at) VALUES (?, ?, ?, ?, ?)`
+	for _, id := range letters {
+		if _, err := tx.ExecContext(ctx, query, id, string(action), payment.Note(decision.Actor), payment.Note(decision.Reason),
+			sqlitefile.Micros(decision.At)); err != nil {
+			return fmt.Errorf("note what became of dead letter %d: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// closeLetters runs a statement that closes letters and returns their ids, and notes it.
+func closeLetters(ctx context.Context, tx *sql.Tx, state payment.LetterState, decision payment.Decision, query string, arguments ...any) error {
+	rows, err := tx.QueryContext(ctx, query, append([]any{
+		string(state), payment.Note(decision.Actor), payment.Note(decision.Reason), sqlitefile.Micros(decision.At),
+	}, arguments...)...)
+	if err != nil {
+		return fmt.Errorf("close dead letters: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var closed []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return fmt.Errorf("close dead letters: %w", err)
+		}
+		closed = append(closed, id)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("close dead letters: %w", err)
+	}
+	return note(ctx, tx, closed, payment.Action(state), decision)
 }
 
 // claimBlob gives the id as it is stored, NULL where no claim is named.
@@ -63,6 +121,18 @@ func (l *Ledger) DeadLetters(ctx context.Context, filter payment.LetterFilter) (
 		query += " AND reason = ?"
 		arguments = append(arguments, string(filter.Reason))
 	}
+	if filter.ProviderNPI != "" {
+		query += " AND id IN (SELECT letter_id FROM letter_providers WHERE npi = ?)"
+		arguments = append(arguments, filter.ProviderNPI)
+	}
+	if !filter.From.IsZero() {
+		query += " AND parked_at >= ?"
+		arguments = append(arguments, sqlitefile.Micros(filter.From))
+	}
+	if !filter.To.IsZero() {
+		query += " AND parked_at < ?"
+		arguments = append(arguments, sqlitefile.Micros(filter.To))
+	}
 	if filter.Before > 0 {
 		query += " AND id < ?"
 		arguments = append(arguments, filter.Before)
@@ -88,8 +158,9 @@ func (l *Ledger) DeadLetters(ctx context.Context, filter payment.LetterFilter) (
 
 const selectLetter = `
 SELECT id, message_id, claim_id, version, gen, net_fee_cents, reason, error, attempts, body, body_hash, parked_at,
-       state, closed_by, closed_why, closed_at
-FROM dead_letters`
+       state, closed_by, closed_why, closed_at,
+       (SELECT group_concat(npi) FROM (SELECT npi FROM letter_providers WHERE letter_id = dead_letters.id ORDER BY npi LIMIT 50))
+FROM dead_letters` // 50 is payment.MaxNamed
 
 // scanLetter reads a row of selectLetter.
 func scanLetter(row interface{ Scan(into ...any) error }) (payment.DeadLetter, error) {
@@ -98,10 +169,11 @@ func scanLetter(row interface{ Scan(into ...any) error }) (payment.DeadLetter, e
 		netFee             int64
 		hash               []byte
 		parkedAt, closedAt int64
+		providers          sql.NullString
 	)
 	err := row.Scan(&letter.ID, &letter.MessageID, &letter.ClaimID, &letter.Version, &letter.Gen, &netFee, &letter.Reason,
 		&letter.Error, &letter.Attempts, &letter.Body, &hash, &parkedAt,
-		&letter.State, &letter.Closing.Actor, &letter.Closing.Reason, &closedAt)
+		&letter.State, &letter.Closing.Actor, &letter.Closing.Reason, &closedAt, &providers)
 	if err != nil {
 		return payment.DeadLetter{}, err
 	}
@@ -109,7 +181,50 @@ func scanLetter(row interface{ Scan(into ...any) error }) (payment.DeadLetter, e
 	copy(letter.BodyHash[:], hash)
 	letter.ParkedAt = sqlitefile.Time(parkedAt)
 	letter.Closing.At = sqlitefile.Time(closedAt)
+	if providers.Valid {
+		letter.Providers = strings.Split(providers.String, ",")
+	}
 	return letter, nil
+}
+
+// Letter implements payment.Ledger. Letters do not go, and the log only grows, so that no transaction
+// needs to hold them together.
+func (l *Ledger) Letter(ctx context.Context, id int64) (payment.DeadLetter, []payment.Entry, error) {
+	letter, err := letterByID(ctx, l.file.Reader(), id)
+	var entries []payment.Entry
+	if err == nil {
+		entries, err = history(ctx, l.file.Reader(), id)
+	}
+	if err != nil {
+		return payment.DeadLetter{}, nil, fmt.Errorf("read dead letter %d: %w", id, explain(err))
+	}
+	return letter, entries, nil
+}
+
+// history gives what the log says of all letters of the claim of one of them.
+func history(ctx context.Context, reader *sql.DB, id int64) ([]payment.Entry, error) {
+	const query = `
+SELECT letter_id, action, actor, reason, at FROM letter_log WHERE letter_id IN
+    (SELECT ?1 UNION SELECT other.id FROM dead_letters AS this
+     JOIN dead_letters AS other ON other.claim_id = this.claim_id AND other.version = this.version WHERE this.id = ?1)
+ORDER BY id DESC LIMIT ?2`
+	rows, err := reader.QueryContext(ctx, query, id, payment.MaxHistory)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var entries []payment.Entry
+	for rows.Next() {
+		var entry payment.Entry
+		var at int64
+		if err := rows.Scan(&entry.LetterID, &entry.Action, &entry.Actor, &entry.Reason, &at); err != nil {
+			return nil, err
+		}
+		entry.At = sqlitefile.Time(at)
+		entries = append(entries, entry)
+	}
+	slices.Reverse(entries)
+	return entries, rows.Err()
 }
 
 // OpenDeadLetters implements payment.Ledger.
@@ -171,10 +286,9 @@ func (l *Ledger) decide(ctx context.Context, what string, id int64, state paymen
 		}
 		const query = `
 UPDATE dead_letters SET state = ?, closed_by = ?, closed_why = ?, closed_at = ?
-WHERE state = 'open' AND (id = ? OR claim_id = ? AND version = ?)`
-		if _, err := tx.ExecContext(ctx, query, string(state), payment.Note(decision.Actor), payment.Note(decision.Reason),
-			sqlitefile.Micros(decision.At), id, claimBlob(letter.ClaimID), letter.Version); err != nil {
-			return fmt.Errorf("close dead letters: %w", err)
+WHERE state = 'open' AND (id = ? OR claim_id = ? AND version = ?) RETURNING id`
+		if err := closeLetters(ctx, tx, state, decision, query, id, claimBlob(letter.ClaimID), letter.Version); err != nil {
+			return err
 		}
 		letter, err = letterByID(ctx, tx, id)
 		return err
@@ -186,8 +300,11 @@ WHERE state = 'open' AND (id = ? OR claim_id = ? AND version = ?)`
 }
 
 // letterByID gives one letter, or payment.ErrNotFound.
-func letterByID(ctx context.Context, tx *sql.Tx, id int64) (payment.DeadLetter, error) {
-	letter, err := scanLetter(tx.QueryRowContext(ctx, selectLetter+" WHERE id = ?", id))
+func letterByID(ctx context.Context, from interface {
+	QueryRowContext(ctx context.Context, query string, arguments ...any) *sql.Row
+}, id int64,
+) (payment.DeadLetter, error) {
+	letter, err := scanLetter(from.QueryRowContext(ctx, selectLetter+" WHERE id = ?", id))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return payment.DeadLetter{}, payment.ErrNotFound

@@ -17,9 +17,9 @@ import (
 // message that goes on failing is parked within minutes.
 const failureMemory = 30 * 24 * time.Hour
 
-// What a dead letter's decision says when no operator took it.
+// What a dead letter's log and decision say when no operator was at work.
 const (
-	paidActor  = "payments"
+	ownActor   = "payments"
 	paidReason = "a copy of the message was recorded"
 )
 
@@ -126,12 +126,9 @@ func (b *book) compare(ctx context.Context, key event.Key, hash []byte) (payment
 // payments have ascending numbers, and nobody else is writing.
 func closePaid(ctx context.Context, tx *sql.Tx, firstSeq int64, now time.Time) error {
 	const query = `
-UPDATE dead_letters SET state = 'paid', closed_by = ?, closed_why = ?, closed_at = ?
-WHERE state = 'open' AND (claim_id, version) IN (SELECT claim_id, version FROM payments WHERE seq >= ?)`
-	if _, err := tx.ExecContext(ctx, query, paidActor, paidReason, sqlitefile.Micros(now), firstSeq); err != nil {
-		return fmt.Errorf("close dead letters: %w", err)
-	}
-	return nil
+UPDATE dead_letters SET state = ?, closed_by = ?, closed_why = ?, closed_at = ?
+WHERE state = 'open' AND (claim_id, version) IN (SELECT claim_id, version FROM payments WHERE seq >= ?) RETURNING id`
+	return closeLetters(ctx, tx, payment.LetterPaid, payment.Decision{Actor: ownActor, Reason: paidReason, At: now}, query, firstSeq)
 }
 
 // Fail implements payment.Ledger. It also forgets counts that are older than
