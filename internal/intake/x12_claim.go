@@ -19,6 +19,7 @@ type x12Reading struct {
 	date      int32
 	provider  int32
 	payers    int                    // other payers
+	another   int32                  // the SBR of the second one
 	amounts   [amountKinds]x12Amount // that another payer gave for the claim as a whole
 	adjusted  bool                   // there is any amount of another payer
 	refused   []claim.Violation
@@ -78,7 +79,7 @@ func (r *x12Reading) read(source *X12Source) {
 	}
 	if r.payers > 1 && r.adjusted {
 		r.refuse(claim.WholeClaim, claim.NoField, CodeOtherPayers,
-			"coinsurance and copay of more than one other payer can not be told apart; send those of the last one alone", "", x12Place{source.body.begin, ""})
+			"coinsurance and copay of more than one other payer can not be told apart; send those of the last one alone", "", x12Place{r.another, ""})
 	}
 	r.checkSum(source.body.begin)
 }
@@ -160,7 +161,9 @@ func (r *x12Reading) readSegment(at int32) {
 	case "SBR":
 		if r.loop == claimLoop || r.loop == otherPayerLoop {
 			r.loop = otherPayerLoop
-			r.payers++
+			if r.payers++; r.payers == 2 {
+				r.another = at
+			}
 		} else {
 			r.misplaced(at, "put other payers (SBR) in front of the first line (LX)")
 		}

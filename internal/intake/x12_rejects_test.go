@@ -37,11 +37,11 @@ func codesX12(rejected []outcome) []string {
 		if one.parcel.Claims == 0 && one.parcel.Lines == 0 {
 			continue
 		}
-		text := ""
+		var text strings.Builder
 		for _, f := range one.faults {
-			text += f.Code + " "
+			text.WriteString(f.Code + " ")
 		}
-		codes = append(codes, text)
+		codes = append(codes, text.String())
 	}
 	return codes
 }
