@@ -29,6 +29,24 @@ func packed(t testing.TB, text string) string {
 	return out.String()
 }
 
+// packing gives a source as one gzip member, as it is read.
+func packing(t testing.TB, source io.Reader) io.Reader {
+	t.Helper()
+	packed, writer := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		pack := gzip.NewWriter(writer)
+		_, err := io.Copy(pack, source)
+		_ = writer.CloseWithError(errors.Join(err, pack.Close()))
+	}()
+	t.Cleanup(func() {
+		_ = packed.Close()
+		<-done
+	})
+	return packed
+}
+
 // fileVerdict says what a file is, and what becomes of its claims.
 func fileVerdict(source io.Reader, options intake.Options) string {
 	file, err := intake.Open(source, options)

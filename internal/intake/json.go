@@ -26,22 +26,24 @@ const byteOrderMark = "\ufeff"
 // folded (see FieldOf); those that mean no field are ignored. Errors: *SyntaxError,
 // *Refused.
 func ReadLines(body []byte) (*claim.Draft, error) {
-	return readJSON(body, false)
+	return (&jsonReader{}).read(body, false)
 }
 
 // ReadClaim reads either a bare list of lines or an object
 // {"external_claim_id": ..., "lines": [...], "source": {"file_sha256": ..., "row": ...}}. Errors: *SyntaxError, *Refused.
 func ReadClaim(body []byte) (*claim.Draft, error) {
-	return readJSON(body, true)
+	return (&jsonReader{}).read(body, true)
 }
 
-func readJSON(body []byte, envelopeAllowed bool) (*claim.Draft, error) {
+// read reads one body; the next may follow. The draft keeps nothing of the reader.
+func (r *jsonReader) read(body []byte, envelopeAllowed bool) (*claim.Draft, error) {
 	value := bytes.TrimPrefix(body, []byte(byteOrderMark))
-	r := jsonReader{
-		body:  body,
-		start: len(body) - len(value),
-		// Repeated names are found by their folded form, and reported as violations.
-		decoder: jsontext.NewDecoder(bytes.NewBuffer(value), jsontext.AllowDuplicateNames(true)),
+	r.body, r.start = body, len(body)-len(value)
+	// Repeated names are found by their folded form, and reported as violations.
+	if r.input = *bytes.NewBuffer(value); r.decoder == nil {
+		r.decoder = jsontext.NewDecoder(&r.input, jsontext.AllowDuplicateNames(true))
+	} else {
+		r.decoder.Reset(&r.input, jsontext.AllowDuplicateNames(true))
 	}
 	draft := &claim.Draft{}
 	var err error
@@ -74,8 +76,9 @@ func readJSON(body []byte, envelopeAllowed bool) (*claim.Draft, error) {
 	return draft, nil
 }
 
-// jsonReader walks the tokens of one body, once.
+// jsonReader walks the tokens of one body after the other.
 type jsonReader struct {
+	input   bytes.Buffer // from which the decoder reads in place
 	body    []byte
 	start   int // of the JSON in the body, in bytes: behind a byte order mark
 	decoder *jsontext.Decoder

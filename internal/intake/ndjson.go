@@ -27,6 +27,7 @@ const (
 // list of lines. A line that can not be read is refused, and reading goes on behind it.
 type jsonLines struct {
 	lines lineScanner
+	json  jsonReader
 	sum   string
 	row   int   // number of the row given last
 	err   error // what every further Next gives
@@ -71,7 +72,7 @@ func (n *jsonLines) parcel(row Row) *Parcel {
 		parcel.Refused = lineTooLong()
 		return parcel
 	}
-	draft, err := ReadClaim(row.Raw)
+	draft, err := n.json.read(row.Raw, true)
 	syntax, refused := (*SyntaxError)(nil), (*Refused)(nil)
 	switch {
 	case err == nil:

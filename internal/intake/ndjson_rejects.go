@@ -137,8 +137,10 @@ func spans(raw []byte) (members []span, last int, ok bool) {
 		return nil, 0, false
 	}
 	last = int(decoder.InputOffset()) - 1
-	_, err := decoder.ReadToken()
-	return members, last, err == io.EOF
+	if _, err := decoder.ReadToken(); err != io.EOF {
+		return nil, 0, false
+	}
+	return members, last, true
 }
 
 // isNote tells whether a line is an object that says only what is wrong with the line behind it.
