@@ -164,14 +164,15 @@ func TestMemoryIsBounded(t *testing.T) {
 func TestFileAllocations(t *testing.T) {
 	const count = 2000
 	lines := strings.Repeat(expand("{\"external_claim_id\":\"C-1\",\"lines\":[{<line>},{<line>},{<line>},{<line>}]}\n"), count)
-	rows := "claim_number,claim_key," + csvHead + "\n"
+	var rows strings.Builder
+	rows.WriteString("claim_number,claim_key," + csvHead + "\n")
 	for i := range count {
-		rows += strings.Repeat(fmt.Sprintf(",x12:%d,%s\n", i, csvRow), 4)
+		rows.WriteString(strings.Repeat(fmt.Sprintf(",x12:%d,%s\n", i, csvRow), 4))
 	}
 	for name, test := range map[string]struct {
 		input string
 		most  float64
-	}{"lines": {lines, 20}, "export": {rows, 20}} {
+	}{"lines": {lines, 20}, "export": {rows.String(), 20}} {
 		got := testing.AllocsPerRun(3, func() {
 			file, err := intake.Open(strings.NewReader(test.input), intake.Options{})
 			for err == nil {
