@@ -68,6 +68,7 @@ type Broker struct {
 	js       jetstream.JetStream
 
 	mending chan struct{} // has room for the one who makes stream and consumer
+	humble  bool          // of that one: the stream has fewer replicas than wanted, and that is logged
 	// pull is the consumer by its names: it stays good when both are made anew. nil
 	// until they are made or found for the first time.
 	pull atomic.Pointer[jetstream.Consumer]

@@ -24,7 +24,8 @@ type cluster struct {
 	servers []*server.Server
 }
 
-func newCluster(t *testing.T) *cluster {
+// newCluster starts them; change may change the options of each before.
+func newCluster(t *testing.T, change ...func(i int, options *server.Options)) *cluster {
 	t.Helper()
 	const size = 3
 	c := &cluster{T: t, servers: make([]*server.Server, size)}
@@ -38,6 +39,9 @@ func newCluster(t *testing.T) *cluster {
 			ServerName: fmt.Sprintf("n%d", i), Port: ports[i], JetStream: true, StoreDir: t.TempDir(), Routes: routes,
 			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[size+i]},
 		})
+		for _, change := range change {
+			change(i, &c.options[i])
+		}
 		c.start(i)
 	}
 	until(t, "leader of three", func() (any, bool) {
@@ -195,4 +199,42 @@ func TestClusterReplicasOnlyRise(t *testing.T) {
 	second.stream(3)
 	first.close()
 	second.close()
+}
+
+// A stream that was made while one server of three had no room for it gets its three
+// replicas without a restart, once there is room; the log tells of both, once.
+func TestClusterReplicasRiseMeanwhile(t *testing.T) {
+	t.Parallel()
+	const full = 2
+	c := newCluster(t, func(i int, options *server.Options) {
+		if i == full {
+			options.JetStreamMaxStore = 1 << 10
+		}
+	})
+	log := &journal{}
+	b := dial(t, c.config(), log.logger())
+	b.connected()
+	b.until("a stream with one replica", func() (any, bool) {
+		info, err := b.JetStream().Stream(b.Context(), event.StreamName)
+		return err, err == nil && info.CachedInfo().Config.Replicas == 1
+	})
+	if err := b.Raise(t.Context()); err != nil {
+		t.Errorf("raise while there is no room: %v", err)
+	}
+	stop(c.servers[full])
+	c.options[full].JetStreamMaxStore = 1 << 30
+	c.start(full)
+	b.until("three replicas", func() (any, bool) {
+		err := b.Raise(b.Context())
+		info, _ := b.JetStream().Stream(b.Context(), event.StreamName)
+		return err, info != nil && info.CachedInfo().Config.Replicas == 3
+	})
+	b.stream(3)
+	b.flow(claims(1, 20))
+	for _, once := range []string{"can not keep the stream on as many servers", "keeps the stream on as many servers"} {
+		if got := strings.Count(log.String(), once); got != 1 {
+			t.Errorf("log: got %q %d times, want once:\n%s", once, got, log)
+		}
+	}
+	b.close()
 }

@@ -32,3 +32,6 @@ func (b *Broker) Want(ctx context.Context, replicas int) error {
 	_, err := b.ensure(ctx)
 	return err
 }
+
+// Raise asks once for the replicas that the stream lacks.
+func (b *Broker) Raise(ctx context.Context) error { return b.raise(ctx) }

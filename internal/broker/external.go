@@ -48,6 +48,7 @@ func OpenExternal(ctx context.Context, external ExternalConfig, logger *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("open external broker: %w", err)
 	}
+	logger = logger.With("servers", external.places())
 	config := Config{StreamBytes: external.StreamBytes, AckWait: external.AckWait}
 	b, err := connect(config.withDefaults(), wantedReplicas, logger, options...)
 	if err != nil {
@@ -56,7 +57,8 @@ func OpenExternal(ctx context.Context, external ExternalConfig, logger *slog.Log
 	if b.link.up() == nil {
 		// Whoever needs stream and consumer first tries to make them again.
 		if err := b.ready(ctx); err != nil {
-			logger.WarnContext(ctx, "stream and consumer can not be made yet, trying again when they are needed", "error", err)
+			logger.WarnContext(ctx, "stream and consumer can not be made yet, trying again when they are needed", "error", err,
+				"hint", "start the servers with JetStream on, and with room for the stream")
 		}
 	}
 	return b, nil
@@ -99,6 +101,17 @@ func (c *ExternalConfig) options() ([]nats.Option, error) {
 		return nil, err
 	}
 	return options, nil
+}
+
+// places gives the hosts of the list, without what else is in its URLs.
+func (c *ExternalConfig) places() string {
+	servers, _ := serversOf(c.URL) // those are good
+	for i := range servers {
+		if server, err := url.Parse(servers[i]); err == nil {
+			servers[i] = server.Host
+		}
+	}
+	return strings.Join(servers, ",")
 }
 
 // serversOf splits a list of URLs. The errors quote nothing of it, and those of

@@ -379,3 +379,33 @@ func TestExternalTLS(t *testing.T) {
 func portOf(url string, port int) string {
 	return fmt.Sprintf("%s:%d", url[:strings.LastIndex(url, ":")], port)
 }
+
+// What keeps a broker from being connected is logged with the place, what happened there and
+// what to do, and without the password.
+func TestAdvice(t *testing.T) {
+	t.Parallel()
+	open := run(t, server.Options{JetStream: true, StoreDir: t.TempDir()})
+	closed := run(t, server.Options{JetStream: true, StoreDir: t.TempDir(), Username: "clerk", Password: "other"})
+	bare := run(t, server.Options{})
+	for name, test := range map[string]struct{ url, place, problem, hint string }{
+		"nobody":       {"nats://u:s3cret@127.0.0.1:1", "127.0.0.1:1", "no server answers", "start the servers, or correct CLAIMRAIL_NATS_URL"},
+		"no TLS":       {fmt.Sprintf("tls://u:s3cret@127.0.0.1:%d", port(open)), "", "secure connection not available", "name the servers by nats:// or tls://"},
+		"password":     {fmt.Sprintf("nats://clerk:s3cret@127.0.0.1:%d", port(closed)), "", "refuses the user, password or credentials", "correct the user in CLAIMRAIL_NATS_URL"},
+		"no JetStream": {fmt.Sprintf("nats://127.0.0.1:%d", port(bare)), "", "make stream", "start the servers with JetStream on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := &journal{}
+			b := dial(t, broker.ExternalConfig{URL: test.url}, log.logger())
+			b.until("a log of it", func() (any, bool) {
+				text := log.String()
+				return text, strings.Contains(text, "servers=127.0.0.1:") && strings.Contains(text, test.place) &&
+					strings.Contains(text, test.problem) && strings.Contains(text, test.hint)
+			})
+			if strings.Contains(log.String(), "s3cret") {
+				t.Errorf("log: got %q, want no password", log)
+			}
+			b.close()
+		})
+	}
+}

@@ -39,7 +39,7 @@ func (b *Broker) Fetch(ctx context.Context, limit int) ([]event.Delivery, error)
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case err != nil:
-			return nil, fmt.Errorf("fetch messages: %w", err)
+			return nil, err
 		}
 	}
 }

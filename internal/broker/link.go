@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,9 @@ const complainEvery = 10 * time.Second
 
 // errConnecting: the first try to connect is not decided yet.
 var errConnecting = errors.New("still connecting")
+
+// errNoAnswer: there is no server where one should be, or none that speaks NATS.
+var errNoAnswer = errors.New("no server answers")
 
 // errClosed: Close was called.
 var errClosed = errors.New("closed")
@@ -86,17 +90,33 @@ func (l *link) stands() {
 func (l *link) fails(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if errors.Is(err, nats.ErrNoServers) { // which would be said of every server that is away
+		err = errNoAnswer
+	}
 	if isRefusal(err) {
 		err = fmt.Errorf("it refuses the user, password or credentials, check them: %w", err)
 		if !l.refused {
-			l.logger.Error("the broker refuses the connection, trying again until it works", "error", err)
+			l.logger.Error("the broker refuses the connection, trying again until it works", "error", err, "hint", advice(err))
 		}
 		l.logged, l.refused = true, true
 	}
 	l.why = err
 	if !l.logged && !errors.Is(err, errClosed) {
-		l.logger.Warn("the broker is not connected, trying again until it works", "error", err)
+		l.logger.Warn("the broker is not connected, trying again until it works", "error", err, "hint", advice(err))
 		l.logged = true
+	}
+}
+
+// advice says what can be done about a connection that is not there.
+func advice(err error) string {
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case isRefusal(err):
+		return "correct the user in CLAIMRAIL_NATS_URL, or CLAIMRAIL_NATS_CREDENTIALS, or the users of the servers"
+	case errors.As(err, &certificate), errors.Is(err, nats.ErrSecureConnWanted), errors.Is(err, nats.ErrSecureConnRequired):
+		return "name the servers by nats:// or tls:// as they have it, and the authority that certifies them in CLAIMRAIL_NATS_CA"
+	default:
+		return "start the servers, or correct CLAIMRAIL_NATS_URL"
 	}
 }
 

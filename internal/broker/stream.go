@@ -21,6 +21,7 @@ const (
 	headerBytes     = 1 << 10            // room for headers beside a body of event.MaxBodyBytes
 	maxAckPending   = 5000               // messages delivered and not answered, over all consumers
 	trimEvery       = 5 * time.Second
+	raiseEvery      = time.Minute // tries to have the replicas that a small cluster did not give
 )
 
 // Codes of the server's errors that say that a stream can not have so many replicas.
@@ -113,11 +114,15 @@ func (b *Broker) create(ctx context.Context, config jetstream.StreamConfig) erro
 }
 
 // replicate puts the configuration in place, with fewer replicas if the broker does
-// not do with as many.
+// not do with as many. The caller holds mending.
 func (b *Broker) replicate(config jetstream.StreamConfig, fewer int, put func(jetstream.StreamConfig) error) error {
 	err := put(config)
 	var refused *jetstream.APIError
 	if config.Replicas == fewer || !errors.As(err, &refused) {
+		if err == nil && b.humble {
+			b.humble = false
+			b.logger.Info("the broker keeps the stream on as many servers as wanted", "kept", config.Replicas)
+		}
 		return err
 	}
 	switch refused.ErrorCode {
@@ -125,8 +130,11 @@ func (b *Broker) replicate(config jetstream.StreamConfig, fewer int, put func(je
 	default:
 		return err
 	}
-	b.logger.Warn("the broker can not keep the stream on as many servers as wanted; the next start tries again",
-		"wanted", config.Replicas, "kept", fewer, "reason", err)
+	if !b.humble {
+		b.logger.Warn("the broker can not keep the stream on as many servers as wanted, trying again every "+raiseEvery.String(),
+			"wanted", config.Replicas, "kept", fewer, "reason", err)
+	}
+	b.humble = true
 	config.Replicas = fewer
 	return put(config)
 }
@@ -263,16 +271,20 @@ func (b *Broker) state(ctx context.Context) (info *jetstream.StreamInfo, floor, 
 // Run keeps room in the stream, and the embedded server able to go on, until ctx is done.
 // No error ends it, so it always gives nil.
 func (b *Broker) Run(ctx context.Context) error {
-	ticker := time.NewTicker(trimEvery)
+	ticker, raising := time.NewTicker(trimEvery), time.NewTicker(raiseEvery)
 	defer ticker.Stop()
+	defer raising.Stop()
 	failing := false
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-raising.C:
+			err = b.raise(ctx)
 		case <-ticker.C:
+			err = b.keep(ctx)
 		}
-		err := b.keep(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
 			b.logger.WarnContext(ctx, "the stream can not be kept in order, trying again until it works", "error", err)
 		}
@@ -288,6 +300,16 @@ func (b *Broker) keep(ctx context.Context) error {
 		}
 	}
 	return b.Trim(ctx)
+}
+
+// raise asks again for the replicas that the broker had no servers for: a cluster may have
+// grown, or its servers be back.
+func (b *Broker) raise(ctx context.Context) error {
+	if b.host != nil || b.link.up() != nil {
+		return nil
+	}
+	_, err := b.ensure(ctx)
+	return err
 }
 
 // Trim removes what the consumer has answered, if the stream is more than half
