@@ -48,9 +48,10 @@ func table() []row {
 		of("internal/payment/sqliteledger", "payment event money sqlitefile"),
 		of("internal/payment/pgledger", "payment event money pgfile"),
 		of("internal/export", "claim event intake money payment store"),
+		of("internal/bulk", "claim intake money store"),
 		of("internal/verify", "store payment claim event money outbox"),
 		of("internal/sample", "claim money"),
-		of("internal/api", "claim event export intake money outbox payment store verify x12"),
+		of("internal/api", "bulk claim event export intake money outbox payment store verify x12"),
 		of("cmd/claimrail", everything),
 		of("internal/e2e", everything),
 		of("internal/tidy", ""),
@@ -94,6 +95,8 @@ func technologies() []technology {
 		use("github.com/prometheus", "api claimrail"),
 		use("golang.org/x/net/netutil", "api"), // a listener of bounded connections
 		use("github.com/spf13", "claimrail"),
+		use("github.com/vbauerster/mpb", "claimrail"), // a progress bar on terminals of any kind
+		use("github.com/mattn/go-isatty", "claimrail"),
 		use("github.com/caarlos0/env", "claimrail"),
 		use("github.com/joho/godotenv", "claimrail"),
 		use("github.com/google/uuid", everything),

@@ -1,0 +1,262 @@
+package bulk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/claimrail/claimrail/internal/money"
+	"github.com/claimrail/claimrail/internal/store"
+)
+
+// What became of each claim is told in the order of the file, over all batches, and counted:
+// a claim that has a bad row is rejected whole, what is there already is a duplicate if it is
+// the same, and rejected if it is another.
+func TestPass(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, _ := b.newPass(goodFile("A", "B"))
+	if err := first.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const other = "B,3/28/18 0:00,D4346,UR,GRP-1000,3730189502,1497775530,$131.00,$65.00,$16.25,$0.00\n"
+	text := head + goodRow("C") + goodRow("A") + badRow("D") + goodRow("D") + other + goodRow("E") + goodRow("E") + badRow("F")
+	second, told := b.newPass(text)
+	if err := second.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "verdicts", *told, []string{
+		"C accepted", "A duplicate", "D rejected: npi-digits", "B rejected: other-claim", "E accepted", "F rejected: npi-digits",
+	})
+	same(t, "tally", second.Tally(), store.Tally{
+		ReadBytes: int64(len(text)),
+		Claims:    store.Fates{Read: 6, Accepted: 2, Duplicate: 1, Rejected: 3},
+		Lines:     store.Fates{Read: 8, Accepted: 3, Duplicate: 1, Rejected: 4},
+		NetFee:    4 * 8125,
+	})
+	same(t, "claims stored", b.stored(), 4)
+}
+
+// With StopOnError nothing behind the first claim that is not valid is stored, or counted,
+// wherever in a batch it stands.
+func TestStopOnError(t *testing.T) {
+	t.Parallel()
+	for bad := range 7 {
+		b := setup(t)
+		numbers := numbered(8)
+		text := head
+		var want []string
+		for i, number := range numbers {
+			if i == bad {
+				text += badRow(number)
+			} else {
+				text += goodRow(number)
+			}
+			if i < bad {
+				want = append(want, number+" accepted")
+			}
+		}
+		p, told := b.newPass(text)
+		p.StopOnError = true
+		if err := p.Run(t.Context()); err != nil {
+			t.Fatalf("bad claim %d: %v", bad, err)
+		}
+		same(t, "verdicts", *told, append(want, numbers[bad]+" rejected: npi-digits"))
+		same(t, "claims stored", b.stored(), bad)
+	}
+}
+
+// A dry run tells the same as a real one would, and stores nothing.
+func TestDryRun(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, _ := b.newPass(goodFile("A"))
+	if err := first.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	text := head + goodRow("A") + goodRow("B") + badRow("C")
+	for _, known := range []Known{b.claims, nil} {
+		p, told := b.newPass(text)
+		p.DryRun, p.Committer, p.Known = true, nil, known
+		if err := p.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"A duplicate", "B accepted", "C rejected: npi-digits"}
+		if known == nil {
+			want[0] = "A accepted"
+		}
+		same(t, "verdicts", *told, want)
+		same(t, "net fee", p.Tally().NetFee, money.Cents(2*8125))
+	}
+	same(t, "claims stored", b.stored(), 1)
+}
+
+// A pass that is stopped says so, and what it has stored is told, to the claim.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p, told := b.newPass(goodFile(numbered(100)...))
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var batches atomic.Int64
+	p.Committer = committer(func(ctx context.Context, batch []store.Submission) ([]store.Outcome, error) {
+		if batches.Add(1) == 5 {
+			stop()
+		}
+		return b.SubmitBatch(ctx, batch)
+	})
+	if err := p.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that it was stopped", err)
+	}
+	same(t, "claims stored", b.stored(), len(*told))
+	if len(*told) < 8 || len(*told) > 14 {
+		t.Errorf("got %d claims told, want those of the batches that had begun", len(*told))
+	}
+}
+
+// A file that breaks off, and one who can not write down what he is told, end a pass; a panic
+// does as well, and holds nothing of the claim.
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p, _ := b.newPass(goodFile(numbered(20)...))
+	full := errors.New("disk full")
+	p.Tell = func(*Verdict) error { return full }
+	if err := p.Run(t.Context()); !errors.Is(err, full) {
+		t.Errorf("tell: got %v, want %v", err, full)
+	}
+	p, _ = b.newPass(goodFile(numbered(20)...))
+	p.Committer = committer(func(context.Context, []store.Submission) ([]store.Outcome, error) { panic("3730189502") })
+	if err := p.Run(t.Context()); err == nil || strings.Contains(err.Error(), "3730189502") {
+		t.Errorf("panic: got %v, want that it panicked, without the value", err)
+	}
+}
+
+// While the claims database can not be used, a batch is tried again, and for half a minute only.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	for _, tries := range []int64{3, 1000} {
+		synctest.Test(t, func(t *testing.T) {
+			var tried atomic.Int64
+			b := &bench{TB: t, validator: validatorOf(t)}
+			p, told := b.newPass(goodFile("A"))
+			p.Logger = discard()
+			p.Committer = committer(func(_ context.Context, batch []store.Submission) ([]store.Outcome, error) {
+				if tried.Add(1) <= tries {
+					return nil, fmt.Errorf("accept: %w", store.ErrUnavailable)
+				}
+				return make([]store.Outcome, len(batch)), nil
+			})
+			began := time.Now()
+			err := p.Run(t.Context())
+			took := time.Since(began)
+			switch {
+			case tries < 10 && (err != nil || len(*told) != 1 || took > 3*time.Second):
+				t.Errorf("got %v and %d claims after %v, want one claim soon", err, len(*told), took)
+			case tries > 10 && (!errors.Is(err, store.ErrUnavailable) || took != patience):
+				t.Errorf("got %v after %v, want %v after %v", err, took, store.ErrUnavailable, patience)
+			}
+		})
+	}
+}
+
+// Wherever runs of an import end, before or behind a commit or with the answer to it lost, the
+// run that comes to the end finds exact counts: accepted, duplicate and rejected are what was
+// read, and each is what the file says.
+func TestCountsAfterKills(t *testing.T) {
+	t.Parallel()
+	b, cases := setup(t), 0
+	rapid.Check(t, func(rt *rapid.T) {
+		cases++
+		named := func(n int) string { return fmt.Sprintf("A-%d-%d", cases, n) }
+		known := rapid.SliceOfNDistinct(rapid.IntRange(0, 29), 0, 5, rapid.ID).Draw(rt, "known")
+		before := head
+		for _, n := range known {
+			before += goodRow(named(n))
+		}
+		first, _ := b.newPass(before)
+		if err := first.Run(t.Context()); err != nil {
+			rt.Fatal(err)
+		}
+		bad := rapid.SliceOfNDistinct(rapid.IntRange(0, 29), 0, 5, rapid.ID).Draw(rt, "bad")
+		text, want := head, store.Fates{}
+		for n := range 30 {
+			want.Read++
+			switch number := named(n); {
+			case slices.Contains(bad, n):
+				text += badRow(number)
+				want.Rejected++
+			case slices.Contains(known, n):
+				text += goodRow(number)
+				want.Duplicate++
+			default:
+				text += goodRow(number)
+				want.Accepted++
+			}
+		}
+		i := b.begin()
+		for runs := 0; ; runs++ {
+			deadly := rapid.IntRange(1, 25).Draw(rt, "commit")
+			if runs == 5 {
+				deadly = 0
+			}
+			if b.run(rt, &i, text, deadly, rapid.SampledFrom([]string{"before", "behind", "lost"}).Draw(rt, "where")) {
+				break
+			}
+			b.advance(lease)
+			resumed, err := b.claims.ResumeImport(t.Context(), i.ID, b.now(), b.now().Add(lease))
+			if err != nil {
+				rt.Fatal(err)
+			}
+			i = resumed
+		}
+		got := b.read(i.ID)
+		if got.State != store.ImportDone || got.Claims != want || got.Lines != want || got.NetFee != money.Cents(want.Accepted+want.Duplicate)*8125 {
+			rt.Errorf("got %s, claims %+v, lines %+v, net fee %s; want %+v of both", got.State, got.Claims, got.Lines, got.NetFee, want)
+		}
+	})
+}
+
+// run runs an import once, and dies at a commit: before it or behind it, or it carries on where the
+// answer is lost and asked for again. It tells whether the import came to its end.
+func (b *bench) run(rt *rapid.T, i *store.Import, text string, deadly int, where string) bool {
+	died := errors.New("killed")
+	var commits atomic.Int64
+	p, _ := b.newPass(text)
+	p.Import, p.Before = i.ID, Accepted{i.Claims.Accepted, i.Lines.Accepted}
+	p.Committer = committer(func(ctx context.Context, batch []store.Submission) ([]store.Outcome, error) {
+		if int(commits.Add(1)) != deadly {
+			return b.SubmitBatch(ctx, batch)
+		}
+		if where != "before" {
+			if _, err := b.SubmitBatch(ctx, batch); err != nil {
+				return nil, err
+			}
+		}
+		if where == "lost" {
+			return b.SubmitBatch(ctx, batch)
+		}
+		return nil, died
+	})
+	hold := &Hold{Imports: b.claims, Import: i, Lease: lease, Now: b.now, Logger: b.logger}
+	hold.passed.Store(p)
+	err := p.Run(b.Context())
+	if errors.Is(err, died) {
+		return false // nobody is left to end the import
+	}
+	if err == nil {
+		err = hold.finish(b.Context(), nil)
+	}
+	if err != nil {
+		rt.Fatal(err)
+	}
+	return true
+}
