@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claimrail/claimrail/internal/bulk"
 	"github.com/claimrail/claimrail/internal/claim"
 	"github.com/claimrail/claimrail/internal/payment"
 	"github.com/claimrail/claimrail/internal/store"
@@ -75,13 +76,14 @@ type Probe struct {
 	Check func(context.Context) error
 }
 
-// Config is what the API stands on. All fields must be set, but for the first four,
+// Config is what the API stands on. All fields must be set, but for the first five,
 // which may all be nil: then it is the API of payments alone, and takes no claims.
 type Config struct {
 	Validator             *claim.Validator
 	Submitter             Submitter
 	Claims                Claims
 	Limiter               Limiter
+	Imports               *bulk.Desk
 	Payments              Payments
 	Letters               Letters
 	Probes                []Probe
@@ -100,6 +102,7 @@ type API struct {
 	mux       *http.ServeMux
 	inFlight  chan struct{}
 	downloads chan struct{}
+	watchers  chan struct{}
 	refused   refusals
 }
 
@@ -111,6 +114,7 @@ func New(config Config) *API {
 		mux:       http.NewServeMux(),
 		inFlight:  make(chan struct{}, maxInFlight),
 		downloads: make(chan struct{}, maxDownloads),
+		watchers:  make(chan struct{}, maxWatchers),
 		refused:   newRefusals(),
 	}
 	routes := a.routes()
@@ -153,7 +157,7 @@ type route struct {
 func (a *API) routes() []route {
 	var routes []route
 	if a.Submitter != nil {
-		routes = append(append(a.briefRoutes(), a.claimRoutes()...), a.claimExport())
+		routes = slices.Concat(a.briefRoutes(), a.claimRoutes(), []route{a.claimExport()}, a.importRoutes())
 	}
 	return slices.Concat(routes, a.paymentRoutes(), a.paymentExports(), a.healthRoutes())
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claimrail/claimrail/internal/bulk"
 	"github.com/claimrail/claimrail/internal/claim"
 	"github.com/claimrail/claimrail/internal/intake"
 	"github.com/claimrail/claimrail/internal/payment"
@@ -63,6 +64,7 @@ var kinds = [...]struct {
 	detail string
 }{
 	{store.ErrNotFound, http.StatusNotFound, "no-such-claim", "no claim has this id"},
+	{bulk.ErrBusy, http.StatusServiceUnavailable, "busy", "too many imports are under way; send the file again a little later"},
 	{payment.ErrNotFound, http.StatusNotFound, "not-found", "there is no such dead letter, or no payment is recorded for the claim yet"},
 	{store.ErrOtherClaim, http.StatusConflict, "other-claim", "another claim was accepted under this external_claim_id or Idempotency-Key; send a new claim under a new one"},
 	{payment.ErrClosed, http.StatusConflict, "closed", "this dead letter was redriven, discarded or paid already"},
@@ -84,6 +86,9 @@ func faultOf(err error) *fault {
 		f := newFault(http.StatusBadRequest, "syntax", syntax.Error())
 		f.items = []item{{place: []any{"body"}, code: "syntax", message: syntax.Error()}}
 		return f
+	}
+	if format, ok := errors.AsType[*intake.FormatError](err); ok {
+		return newFault(http.StatusUnsupportedMediaType, "format", format.Error())
 	}
 	if refused, ok := errors.AsType[*intake.Refused](err); ok {
 		return invalid(refused.Violations)

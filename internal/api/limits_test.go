@@ -266,7 +266,7 @@ func TestSpecification(t *testing.T) {
 		"/claim-process": "post", "/top-providers": "get", "/v1/claims": "get post", "/v1/claims/{claim_id}": "get",
 		"/v1/payments/{claim_id}": "get", "/v1/dead-letters": "get", "/v1/dead-letters/{id}/redrive": "post",
 		"/v1/dead-letters/{id}/discard": "post", "/v1/export/claims": "get", "/v1/export/payments": "get",
-		"/v1/export/dead-letters": "get", "/v1/dead-letters/{id}": "get", "/healthz": "get", "/readyz": "get",
+		"/v1/export/dead-letters": "get", "/v1/dead-letters/{id}": "get", "/v1/imports": "get", "/v1/imports/{import_id}/rejects": "get", "/healthz": "get", "/readyz": "get",
 	} {
 		for method := range strings.FieldsSeq(methods) {
 			operation, ok := spec.Paths[path][method]

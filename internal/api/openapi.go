@@ -96,6 +96,7 @@ func specification(routes []route, version string) []byte {
 		Tags: []*huma.Tag{
 			{Name: "brief", Description: "The endpoints of the service that this one replaces"},
 			{Name: "claims", Description: "Claims and how they stand"},
+			{Name: "imports", Description: "Files of claims"},
 			{Name: "payments", Description: "Payments, and what could not be paid"},
 			{Name: "operation", Description: "For whoever runs it"},
 		},
@@ -122,7 +123,7 @@ func (rt *route) operation(registry huma.Registry) *huma.Operation {
 	}
 	if rt.request != nil {
 		operation.RequestBody = &huma.RequestBody{
-			Required: true, Content: map[string]*huma.MediaType{"application/json": rt.request.describe(registry)},
+			Required: true, Content: rt.request.describeMedia(registry),
 		}
 	}
 	for status, answer := range rt.answers {
@@ -170,9 +171,16 @@ func (c *content) describeMedia(registry huma.Registry) map[string]*huma.MediaTy
 	if len(c.media) == 0 {
 		return map[string]*huma.MediaType{"application/json": c.describe(registry)}
 	}
+	file := &huma.Schema{Type: huma.TypeString}
 	forms := make(map[string]*huma.MediaType)
 	for _, kind := range c.media {
-		forms[kind] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+		if kind == formType {
+			forms[kind] = &huma.MediaType{Schema: &huma.Schema{
+				Type: huma.TypeObject, Properties: map[string]*huma.Schema{"file": {Type: huma.TypeString, Format: "binary"}}, Required: []string{"file"},
+			}}
+			continue
+		}
+		forms[kind] = &huma.MediaType{Schema: file}
 	}
 	return forms
 }

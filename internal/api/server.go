@@ -13,7 +13,7 @@ import (
 )
 
 // Limits of the server. A response is small; whoever does not take it in writeTimeout is
-// cut off.
+// cut off. Imports come in, and are watched, for as long as something moves: see upload.go.
 const (
 	headerTimeout   = 5 * time.Second
 	idleTimeout     = 60 * time.Second
@@ -43,6 +43,9 @@ func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 
 // serve is Serve with most connections at once; more wait.
 func serve(ctx context.Context, listener net.Listener, most int, server *http.Server) error {
+	server.BaseContext = func(net.Listener) context.Context {
+		return context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, ctx)
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(netutil.LimitListener(listener, most)) }()
 	select {

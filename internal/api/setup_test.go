@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/claimrail/claimrail/internal/api"
+	"github.com/claimrail/claimrail/internal/bulk"
 	"github.com/claimrail/claimrail/internal/claim"
 	"github.com/claimrail/claimrail/internal/event"
 	"github.com/claimrail/claimrail/internal/payment"
@@ -107,6 +108,7 @@ func setup(t *testing.T, changes ...func(*api.Config)) *bench {
 		Observe:               func(string, string, int, time.Duration) {},
 		TopProvidersPerMinute: 10, Now: b.clock.now, Logger: logger, Version: "test",
 	}
+	b.config.Imports = bulk.NewDesk(b.claims, committer, b.config.Validator, b.clock.now, logger)
 	for _, change := range changes {
 		change(&b.config)
 	}
