@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/bulk"
 	"github.com/claimrail/claimrail/internal/intake"
 	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/store"
@@ -24,24 +25,47 @@ const (
 // stdinName stands for standard input among the files.
 const stdinName = "-"
 
-func newImportCommand(p *program) *cobra.Command {
-	return &cobra.Command{
-		Use:   "import FILE...",
-		Short: "Take claims from CSV files",
-		Long: `Take claims from CSV files; - is standard input. The header names the columns, as
-spreadsheets do ("Plan/Group #", "Provider NPI"). Rows with the same claim number are
-one claim; in a file without that column all rows are one claim.
+// importOptions are the flags of import.
+type importOptions struct {
+	format  string
+	onError string
+	dryRun  bool
+	rejects string // file; empty: none
+	ack     string // file; empty: none
 
-A claim is stored whole or not at all. The same file sent again stores nothing twice:
-its claims are known by their claim number, else by the file and the row. What is wrong
-is told as file:line: field: what to change (code). Amounts are US dollars; the net fee
-is that of the claims stored, those that were there already included.
+	asked intake.Format // what format says
+}
+
+// What --on-error takes.
+const (
+	onErrorContinue = "continue"
+	onErrorStop     = "stop"
+)
+
+func newImportCommand(p *program) *cobra.Command {
+	o := &importOptions{}
+	cmd := &cobra.Command{
+		Use:   "import FILE...",
+		Short: "Take claims from files",
+		Long: `Take claims from files of CSV, NDJSON or X12 837D, as they are or packed by gzip; -
+is standard input. In CSV the header names the columns, as spreadsheets do
+("Plan/Group #", "Provider NPI"). Rows with the same claim number are one claim; in a
+file without that column all rows are one claim.
+
+A claim is stored whole or not at all. Interrupted in any way, the same command goes on
+where it stopped, and stores nothing twice: claims are known by their claim number, else
+by the file and the row. What is wrong is told as file:line: field: what to change
+(code); with --rejects, the rows of the claims that were rejected are written to a file
+of the same form, to be corrected and imported. Amounts are US dollars; the net fee is
+that of the claims stored, those that were there already included.
 
 Without --server, 'claimrail serve' delivers the claims to payments when it runs next.
+With it, the server imports the file, also if this command ends before.
 
 Exit code 1 means that at least one claim was rejected, or a file could not be read.`,
 		Example: `  claimrail import claim_1234.csv
-  claimrail import january.csv february.csv --json
+  claimrail import january.csv --rejects january-rejects.csv
+  claimrail import january.csv february.csv.gz --json
   claimrail import - --server http://127.0.0.1:8000 < claims.csv`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -50,9 +74,47 @@ Exit code 1 means that at least one claim was rejected, or a file could not be r
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.importFiles(cmd.Context(), args)
+			if err := o.check(args); err != nil {
+				return err
+			}
+			return p.importFiles(cmd.Context(), o, args)
 		},
 	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.format, "format", "", "take the files for this `FORMAT`: "+strings.Join(bulk.Formats(), ", ")+"; else their content tells")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "check and price the claims, and store nothing")
+	flags.StringVar(&o.onError, "on-error", onErrorContinue, "at a claim that is rejected, do this: `WHAT` is continue or stop")
+	flags.StringVar(&o.rejects, "rejects", "", "write the claims that are rejected to this `FILE`, to be corrected and imported")
+	flags.StringVar(&o.ack, "ack", "", "write the acknowledgement of an X12 file to this `FILE`")
+	mustComplete(cmd, "format", bulk.Formats()...)
+	mustComplete(cmd, "on-error", onErrorContinue, onErrorStop)
+	return cmd
+}
+
+// check refuses flags that can not be done.
+func (o *importOptions) check(files []string) (err error) {
+	if o.asked, err = bulk.FormatNamed(o.format); err != nil {
+		return misuse(err, "leave --format out where the content of the files can tell it")
+	}
+	if o.onError != onErrorContinue && o.onError != onErrorStop {
+		return misuse(fmt.Errorf("--on-error %s: there are %s and %s", o.onError, onErrorContinue, onErrorStop), "")
+	}
+	for _, out := range []struct{ flag, path string }{{"--rejects", o.rejects}, {"--ack", o.ack}} {
+		if out.path == "" {
+			continue
+		}
+		if len(files) > 1 {
+			return misuse(fmt.Errorf("%s is for one file, and %d are given", out.flag, len(files)), "import the files one by one")
+		}
+		if same, err := sameFile(out.path, files[0]); err != nil || same {
+			return misuse(errors.Join(err, fmt.Errorf("%s %s: it is the file to be imported, or can not be told from it", out.flag, out.path)),
+				"give it another name")
+		}
+	}
+	if o.rejects != "" && o.rejects == o.ack {
+		return misuse(errors.New("--rejects and --ack name the same file"), "give them two names")
+	}
+	return nil
 }
 
 // importReport is what --json shows of an import.
@@ -64,15 +126,18 @@ type importReport struct {
 type fileReport struct {
 	File       string          `json:"file"`
 	SHA256     string          `json:"sha256"`
-	Rows       int             `json:"rows"`
-	Claims     int             `json:"claims"`     // read
-	Accepted   int             `json:"accepted"`   // stored now
-	Duplicates int             `json:"duplicates"` // stored before, the same
-	Rejected   int             `json:"rejected"`
-	Warnings   int             `json:"warnings"` // of the claims stored
+	Format     string          `json:"format"`
+	ImportID   string          `json:"import_id,omitempty"` // left out of a dry run without --server
+	DryRun     bool            `json:"dry_run"`
+	Rows       int64           `json:"rows"`       // or lines, where the format has no rows
+	Claims     int64           `json:"claims"`     // read
+	Accepted   int64           `json:"accepted"`   // stored by this import, in all of its runs
+	Duplicates int64           `json:"duplicates"` // stored before, the same
+	Rejected   int64           `json:"rejected"`
+	Warnings   int64           `json:"warnings"` // of the claims stored
 	NetFee     money.Cents     `json:"net_fee"`  // of the claims stored, now or before
-	Stored     []importedClaim `json:"stored"`   // the first 20
-	Faults     []importFault   `json:"faults"`   // the first 50
+	Stored     []importedClaim `json:"stored"`   // the first 20; none with --server
+	Faults     []bulk.Fault    `json:"faults"`   // the first 50
 	FaultCount int             `json:"fault_count"`
 	Error      string          `json:"error,omitempty"` // why the rest of the file was not read
 }
@@ -84,7 +149,6 @@ type importedClaim struct {
 	Duplicate       bool           `json:"duplicate"`
 	NetFee          money.Cents    `json:"net_fee"`
 	Lines           []importedLine `json:"lines"`
-	warnings        int
 }
 
 // importedLine is a line of one. No PHI.
@@ -94,91 +158,85 @@ type importedLine struct {
 	NetFee      money.Cents `json:"net_fee"`
 }
 
-// importFault is one thing that is wrong with a file. No PHI.
-type importFault struct {
-	Line    int    `json:"line"` // of the file, from 1
-	Row     int    `json:"row"`  // from 1 behind the header; 0 for the header
-	Field   string `json:"field,omitempty"`
-	Code    string `json:"code"`
-	Message string `json:"message"`
+// importer takes in one file: into the databases, or over a server.
+type importer interface {
+	// take fills the report, also where it gives an error. A *fileError is the file's own fault.
+	take(ctx context.Context, from source, o *importOptions, report *fileReport) error
+	close() error
 }
 
 // importFiles takes one file after the other, and goes on behind one that is bad.
-func (p *program) importFiles(ctx context.Context, names []string) (err error) {
+func (p *program) importFiles(ctx context.Context, o *importOptions, names []string) (err error) {
 	c, err := p.loadConfig()
 	if err != nil {
 		return err
 	}
-	s, err := p.openSink(ctx, c)
+	to, err := p.openImporter(ctx, c, o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() { err = errors.Join(err, to.close()) }()
 	report := importReport{Files: []*fileReport{}}
 	var errs []error
+	rejected, accepted := int64(0), int64(0)
 	for _, name := range names {
-		file := &fileReport{File: name, Stored: []importedClaim{}, Faults: []importFault{}}
+		file := &fileReport{File: name, DryRun: o.dryRun, Stored: []importedClaim{}, Faults: []bulk.Fault{}}
 		report.Files = append(report.Files, file)
-		failed := p.importFile(ctx, s, file)
+		failed := p.importFile(ctx, to, o, file)
 		if failed != nil {
 			file.Error = failed.Error()
 			errs = append(errs, failed)
 		}
-		p.tellFaults(file)
-		if !p.json && (failed == nil || file.Claims > 0) {
-			if err := file.writeText(p.stdout); err != nil {
-				return err
-			}
+		rejected, accepted = rejected+file.Rejected, accepted+file.Accepted
+		if err := p.tell(file, failed); err != nil {
+			return err
 		}
-		if _, bad := errors.AsType[*fileError](failed); failed != nil && !bad {
-			break // it is not the file's fault: the next would fare no better
+		_, bad := errors.AsType[*fileError](failed)
+		if failed != nil && !bad || o.onError == onErrorStop && (bad || file.Rejected > 0) {
+			break // the next would fare no better, or is not wanted
 		}
 	}
 	if p.json {
 		errs = append(errs, writeJSON(p.stdout, report))
 	}
-	if p.server == "" {
-		p.tellWaiting(report.Files)
-	}
-	rejected := 0
-	for _, file := range report.Files {
-		rejected += file.Rejected
+	if p.server == "" && accepted > 0 && !o.dryRun {
+		fmt.Fprintf(p.stderr, "waiting for 'claimrail serve' to deliver them to payments: %d of the claims\n", accepted)
 	}
 	if rejected > 0 {
-		errs = append(errs, hint(fmt.Errorf("%d claims were rejected", rejected),
-			"correct their rows and import the file again: with claim numbers, what is stored already is not stored twice"))
+		errs = append(errs, hint(fmt.Errorf("%d claims were rejected", rejected), "%s", o.remedy()))
 	}
 	return errors.Join(errs...)
 }
 
-// tellWaiting says what becomes of claims that were stored while no server runs.
-func (p *program) tellWaiting(files []*fileReport) {
-	accepted := 0
-	for _, file := range files {
-		accepted += file.Accepted
+// remedy says what to do about claims that were rejected.
+func (o *importOptions) remedy() string {
+	if o.rejects != "" {
+		return "correct them in " + o.rejects + ", and import that file"
 	}
-	if accepted > 0 {
-		fmt.Fprintf(p.stderr, "waiting for 'claimrail serve' to deliver them to payments: %d of the claims\n", accepted)
-	}
+	return "correct their rows and import the file again: with claim numbers, what is stored already is not stored twice;" +
+		" or add --rejects FILE, to have them in a file of their own"
 }
 
-// importFile takes the claims of one file. A *fileError is the file's own fault.
-func (p *program) importFile(ctx context.Context, s sink, report *fileReport) (err error) {
-	source, err := openSource(report.File, p.stdin)
+// openImporter opens what --server, or the settings, name.
+func (p *program) openImporter(ctx context.Context, c config, o *importOptions) (importer, error) {
+	if p.server == "" {
+		return p.openLocalImporter(ctx, c, o)
+	}
+	if p.settings["CLAIMRAIL_DATA_DIR"].set {
+		return nil, misuse(errors.New("--server and --data-dir exclude each other"), "leave one of them out")
+	}
+	return p.openRemoteImporter()
+}
+
+// importFile takes in one file.
+func (p *program) importFile(ctx context.Context, to importer, o *importOptions, report *fileReport) (err error) {
+	from, err := openSource(ctx, report.File, p.stdin)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, source.close()) }()
-	report.SHA256 = source.sha256
-	reader, err := intake.NewCSV(source.file, source.sha256)
-	if header, ok := errors.AsType[*intake.HeaderError](err); ok {
-		report.addFaults(header.Faults)
-		return &fileError{report.File, errors.New("the header can not be used")}
-	}
-	if err != nil {
-		return &fileError{report.File, err}
-	}
-	return acceptAll(ctx, s, reader, report)
+	defer func() { err = errors.Join(err, from.close()) }()
+	report.SHA256 = from.sha256
+	return to.take(ctx, from, o, report)
 }
 
 // fileError says that a file can not be imported, or not to its end.
@@ -190,91 +248,68 @@ type fileError struct {
 func (e *fileError) Error() string { return fmt.Sprintf("import %s: %v", e.file, e.err) }
 func (e *fileError) Unwrap() error { return e.err }
 
-// judged is what became of one claim.
-type judged struct {
-	rows   int
-	stored importedClaim
-	faults []intake.Fault
-	err    error // the import can not go on
-}
+// goOnHint is what to do after an import that was interrupted.
+const goOnHint = "run the same command again: it goes on where it stopped, and stores nothing twice"
 
-// acceptAll hands the claims in, several at once, and reports on them in their order.
-func acceptAll(ctx context.Context, s sink, reader *intake.CSV, report *fileReport) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	waiting := make(chan chan judged, s.inFlight())
-	var readError error
-	go func() {
-		defer close(waiting)
-		for ctx.Err() == nil {
-			parcel, err := reader.Next()
-			if err != nil {
-				readError = err
-				return
-			}
-			answer := make(chan judged, 1)
-			waiting <- answer
-			go func() { answer <- s.accept(ctx, reader, parcel) }()
-		}
-		readError = ctx.Err()
-	}()
-	var failed error
-	for answer := range waiting { // to the end, so that nobody is left behind
-		if result := <-answer; failed == nil {
-			if failed = result.err; failed != nil {
-				cancel()
-				continue
-			}
-			failed = report.add(&result)
-		}
-	}
+// explainImport says what an error of a pass means for whoever started it.
+func explainImport(ctx context.Context, file string, err error) error {
 	switch {
-	case failed != nil:
-		return hint(fmt.Errorf("import %s: %w", report.File, failed), "import the same file again: what is stored is not stored twice")
-	case readError == io.EOF:
+	case err == nil:
 		return nil
+	case bulk.IsFileError(err):
+		return &fileError{file, err}
 	case ctx.Err() != nil:
-		return hint(fmt.Errorf("import %s: interrupted", report.File), "import the same file again: what is stored is not stored twice")
+		return hint(fmt.Errorf("import %s: interrupted", file), goOnHint)
+	case errors.Is(err, store.ErrLostImport):
+		return hint(fmt.Errorf("import %s: %w", file, err), "another process imports the same file, or it was cancelled; run the same command again")
 	default:
-		return &fileError{report.File, readError}
+		return hint(fmt.Errorf("import %s: %w", file, err), goOnHint)
 	}
 }
 
-func (r *fileReport) add(result *judged) (err error) {
-	r.Claims++
-	r.Rows += result.rows
-	if len(result.faults) > 0 {
-		r.Rejected++
-		r.addFaults(result.faults)
-		return nil
+// count takes over the counts.
+func (r *fileReport) count(t *store.Tally) {
+	r.Rows, r.Claims, r.Accepted, r.Duplicates, r.Rejected = t.Lines.Read, t.Claims.Read, t.Claims.Accepted, t.Claims.Duplicate, t.Claims.Rejected
+	r.Warnings, r.NetFee = t.Warnings, t.NetFee
+}
+
+// add notes a claim among the first that were stored, and what is wrong with one that was not.
+func (r *fileReport) add(v *bulk.Verdict) {
+	if v.Claim == nil {
+		r.addFaults(v.Faults)
+		return
 	}
-	if result.stored.Duplicate {
-		r.Duplicates++
-	} else {
-		r.Accepted++
+	if len(r.Stored) == maxToldClaims {
+		return
 	}
-	r.Warnings += result.stored.warnings
-	if len(r.Stored) < maxToldClaims {
-		r.Stored = append(r.Stored, result.stored)
+	stored := importedClaim{
+		ClaimID: v.Claim.ID.String(), ExternalClaimID: v.Claim.ExternalID, Duplicate: v.Duplicate,
+		NetFee: v.Claim.NetFee(), Lines: make([]importedLine, len(v.Claim.Lines)),
 	}
-	r.NetFee, err = r.NetFee.Add(result.stored.NetFee)
-	return err
+	for i := range v.Claim.Lines {
+		line := &v.Claim.Lines[i]
+		stored.Lines[i] = importedLine{line.Procedure, line.ProviderNPI.String(), line.NetFee()}
+	}
+	r.Stored = append(r.Stored, stored)
 }
 
 // addFaults adds errors; warnings are with the claim, which was not stored.
 func (r *fileReport) addFaults(faults []intake.Fault) {
-	for _, f := range faults {
-		if f.Severity != claim.Error {
-			continue
-		}
-		if r.FaultCount++; r.FaultCount <= maxToldFaults {
-			r.Faults = append(r.Faults, importFault{f.Line, f.Row, f.Field.String(), f.Code, f.Message})
+	for i := range faults {
+		if bulk.IsError(&faults[i]) {
+			r.addFault(bulk.NewFault(&faults[i]))
 		}
 	}
 }
 
-// tellFaults tells what is wrong, as compilers do.
-func (p *program) tellFaults(file *fileReport) {
+func (r *fileReport) addFault(f bulk.Fault) {
+	if r.FaultCount++; r.FaultCount <= maxToldFaults {
+		r.Faults = append(r.Faults, f)
+	}
+}
+
+// tell tells what is wrong with a file, as compilers do, and what became of it.
+func (p *program) tell(file *fileReport, failed error) error {
 	for _, f := range file.Faults {
 		field := ""
 		if f.Field != "" {
@@ -285,11 +320,15 @@ func (p *program) tellFaults(file *fileReport) {
 	if more := file.FaultCount - len(file.Faults); more > 0 {
 		fmt.Fprintf(p.stderr, "%s: and %d more\n", file.File, more)
 	}
+	if p.json || failed != nil && file.Claims == 0 {
+		return nil
+	}
+	return file.writeText(p.stdout)
 }
 
 // writeText writes the claims of a file, line by line, where they are few; then the counts.
 func (r *fileReport) writeText(w io.Writer) error {
-	if stored := r.Accepted + r.Duplicates; stored > 0 && stored <= len(r.Stored) {
+	if stored := r.Accepted + r.Duplicates; stored > 0 && stored <= int64(len(r.Stored)) {
 		t := table{columns: []column{
 			{"claim id", false}, {"external id", false}, {"line", true}, {"procedure", false}, {"provider npi", false}, {"net fee", true},
 		}}
@@ -304,19 +343,11 @@ func (r *fileReport) writeText(w io.Writer) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "%s: %d rows, %d claims: %d accepted, %d duplicates, %d rejected, %d warnings; net fee %s\n",
-		r.File, r.Rows, r.Claims, r.Accepted, r.Duplicates, r.Rejected, r.Warnings, r.NetFee)
-	return err
-}
-
-// faultOf gives a fault of a claim that only the database can find.
-func faultOf(parcel *intake.Parcel, err error) []intake.Fault {
-	if !errors.Is(err, store.ErrOtherClaim) {
-		return nil
+	note := ""
+	if r.DryRun {
+		note = " (dry run: nothing was stored)"
 	}
-	row := parcel.Rows[0]
-	return []intake.Fault{{
-		Row: row.Number, Line: row.Line, Field: claim.ExternalIDField, Code: "other-claim", Severity: claim.Error,
-		Message: "another claim was accepted under this claim number; give this one a new number",
-	}}
+	_, err := fmt.Fprintf(w, "%s: %d rows, %d claims: %d accepted, %d duplicates, %d rejected, %d warnings; net fee %s%s\n",
+		r.File, r.Rows, r.Claims, r.Accepted, r.Duplicates, r.Rejected, r.Warnings, r.NetFee, note)
+	return err
 }

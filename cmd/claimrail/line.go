@@ -10,6 +10,7 @@ import (
 
 	"github.com/claimrail/claimrail/internal/api"
 	"github.com/claimrail/claimrail/internal/broker"
+	"github.com/claimrail/claimrail/internal/bulk"
 	"github.com/claimrail/claimrail/internal/claim"
 	"github.com/claimrail/claimrail/internal/outbox"
 	"github.com/claimrail/claimrail/internal/payment"
@@ -33,6 +34,7 @@ type line struct {
 	claims    store.Engine
 	validator *claim.Validator
 	committer *store.Committer
+	imports   *bulk.Desk
 	relay     *outbox.Relay
 	sweep     *outbox.Sweep
 
@@ -75,6 +77,8 @@ func (l *line) open(ctx context.Context, c config) (err error) {
 		pace := outbox.Config{Rows: l.claims, Line: l.broker, Logger: l.logger, Now: time.Now, Random: rand.Float64}
 		l.relay, l.sweep = outbox.NewRelay(pace), outbox.NewSweep(pace)
 		l.committer = store.NewCommitter(waking{l.claims, l.relay.Wake}, time.Now, l.logger)
+		l.imports = bulk.NewDesk(l.claims, l.committer, l.validator, time.Now, l.logger)
+		l.imports.Alone = c.DatabaseURL == "" // under the lock of the data directory
 	}
 	if l.role.payments() {
 		l.stats = &payment.Stats{}
@@ -105,7 +109,7 @@ func (l *line) close() error {
 func (l *line) stages() []stage {
 	var stages []stage
 	if l.role.claims() {
-		stages = append(stages, stage{"committer", l.committer.Run}, stage{"drain", l.drain}, stage{"relay", l.relay.Run})
+		stages = append(stages, stage{"imports", l.imports.Run}, stage{"committer", l.committer.Run}, stage{"drain", l.drain}, stage{"relay", l.relay.Run})
 	}
 	if l.role.payments() {
 		stages = append(stages, stage{"consumer", l.consumer.Run})

@@ -158,8 +158,7 @@ func (r *remote) get(ctx context.Context, query url.Values, into any, path ...st
 	if err != nil {
 		return errors.New("make request: the URL of --server can not be used")
 	}
-	_, err = r.do(request, into)
-	return err
+	return r.do(request, into)
 }
 
 func (r *remote) post(ctx context.Context, body, into any, path ...string) error {
@@ -167,42 +166,40 @@ func (r *remote) post(ctx context.Context, body, into any, path ...string) error
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
-	_, err = r.postText(ctx, text, into, path...)
-	return err
-}
-
-// postText sends a body that is JSON already, and gives the status of the answer.
-func (r *remote) postText(ctx context.Context, body []byte, into any, path ...string) (int, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.server.JoinPath(path...).String(), bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.server.JoinPath(path...).String(), bytes.NewReader(text))
 	if err != nil {
-		return 0, errors.New("make request: the URL of --server can not be used")
+		return errors.New("make request: the URL of --server can not be used")
 	}
 	request.Header.Set("Content-Type", "application/json")
 	return r.do(request, into)
 }
 
 // do sends a request and reads the answer into a body of the API.
-func (r *remote) do(request *http.Request, into any) (int, error) {
+func (r *remote) do(request *http.Request, into any) error {
+	return r.doWith(r.client, request, into)
+}
+
+func (r *remote) doWith(client *http.Client, request *http.Request, into any) error {
 	request.Header.Set("Accept", "application/json")
-	answer, err := r.client.Do(request)
+	answer, err := client.Do(request)
 	if err != nil {
-		return 0, r.unreachable(err)
+		return r.unreachable(err)
 	}
 	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes+1))
 	if err != nil {
-		return 0, r.unreachable(err)
+		return r.unreachable(err)
 	}
 	if len(text) > maxAnswerBytes {
-		return 0, fmt.Errorf("answer of %s: longer than %d bytes", r.server.Redacted(), maxAnswerBytes)
+		return fmt.Errorf("answer of %s: longer than %d bytes", r.server.Redacted(), maxAnswerBytes)
 	}
-	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusCreated {
-		return answer.StatusCode, r.refusal(answer, text)
+	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusAccepted {
+		return r.refusal(answer, text)
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return 0, hint(fmt.Errorf("answer of %s: not that of claimrail", r.server.Redacted()), "is --server the URL of 'claimrail serve'?")
+		return hint(fmt.Errorf("answer of %s: not that of claimrail", r.server.Redacted()), "is --server the URL of 'claimrail serve'?")
 	}
-	return answer.StatusCode, nil
+	return nil
 }
 
 // unreachable says that a server gave no answer.

@@ -50,8 +50,7 @@ func TestAnswersOfServers(t *testing.T) {
 	}
 }
 
-// A claim that a server refuses is rejected, also where the refusal lists nothing, and is
-// never counted as stored.
+// A file that a server refuses is told as the file's fault, and none of it is counted as stored.
 func TestRefusedByServer(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "claim.csv")
@@ -60,9 +59,9 @@ func TestRefusedByServer(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, status := range []int{400, 413, 422} {
+	for _, status := range []int{400, 413, 415, 422} {
 		code, stdout, stderr := against(t, status, fmt.Sprintf(`{"status":%d,"detail":"not like this","code":"some-code"}`, status), "import", path)
-		if code != exitFailed || !strings.Contains(stdout, "0 accepted, 0 duplicates, 1 rejected") || !strings.Contains(stderr, ":2: not like this (some-code)") {
+		if code != exitFailed || stdout != "" || !strings.Contains(stderr, "import "+path+": not like this (some-code)") {
 			t.Errorf("status %d: got code %d, stdout %q, stderr %q", status, code, stdout, stderr)
 		}
 	}

@@ -98,7 +98,7 @@ func (l *line) apiConfig(c config, m *meter) api.Config {
 		Version:               readBuild().Version,
 	}
 	if l.role.claims() {
-		a.Validator, a.Submitter, a.Claims, a.Limiter = l.validator, l.committer, l.claims, l.claims
+		a.Validator, a.Submitter, a.Claims, a.Limiter, a.Imports = l.validator, l.committer, l.claims, l.claims, l.imports
 	}
 	if l.role.payments() {
 		a.Payments, a.Letters = l.ledger, letters{l.desk, l.ledger}
