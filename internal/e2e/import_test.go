@@ -1,0 +1,272 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claimrail/claimrail/internal/claim"
+)
+
+// The files of these tests.
+const (
+	fileClaims    = 6000
+	knownClaims   = 100 // of these, that are stored before
+	badEvery      = 97  // a claim that can not be accepted
+	importKills   = 20
+	maxImportTime = 400 * time.Millisecond // from the start of a run to its kill
+	importTimeout = 120 * time.Second
+)
+
+// fates is what became of the claims of a file.
+type fates struct{ Read, Accepted, Duplicate, Rejected int64 }
+
+// importFile is a file of claims.
+type importFile struct {
+	path string
+	want fates // of its first import, where the first knownClaims are stored before
+}
+
+// newImportFile writes a file of claims, whose good ones the history knows from now on.
+func (s *system) newImportFile(h *history, random *rand.Rand, name string) importFile {
+	s.Helper()
+	file := importFile{path: filepath.Join(filepath.Dir(s.dir), name+".csv")}
+	var rows bytes.Buffer
+	rows.WriteString(importHeader)
+	for n := range fileClaims {
+		if n == knownClaims {
+			s.writeFile(filepath.Join(filepath.Dir(s.dir), name+"-known.csv"), rows.Bytes())
+		}
+		f := randomForm(random, fmt.Sprintf("%s-%d", name, n))
+		f.key.Kind = claim.ExternalKey
+		file.want.Read++
+		switch {
+		case n%badEvery == badEvery-1:
+			f.lines[len(f.lines)-1]["provider_npi"] = "12345"
+			file.want.Rejected++
+		case n < knownClaims:
+			file.want.Duplicate++
+			h.attempt(f)
+		default:
+			file.want.Accepted++
+			h.attempt(f)
+		}
+		f.writeRows(&rows)
+	}
+	s.writeFile(file.path, rows.Bytes())
+	return file
+}
+
+const importHeader = "claim number,service date,submitted procedure,quadrant,plan group number,subscriber number,provider npi,provider fees,allowed fees,member coinsurance,member copay\n"
+
+// writeRows writes the claim as CSV.
+func (f form) writeRows(to *bytes.Buffer) {
+	for _, line := range f.lines {
+		to.WriteString(f.key.Value)
+		for _, name := range []string{
+			"service_date", "submitted_procedure", "quadrant", "plan_group_number", "subscriber_number", "provider_npi",
+			"provider_fees", "allowed_fees", "member_coinsurance", "member_copay",
+		} {
+			to.WriteByte(',')
+			if value := line[name]; value != nil {
+				fmt.Fprint(to, value)
+			}
+		}
+		to.WriteByte('\n')
+	}
+}
+
+func (s *system) writeFile(path string, text []byte) {
+	s.Helper()
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// claimrail runs the program, kills it after a time if that is not 0, and gives what it wrote and
+// its exit code; -1 where it was killed.
+func (s *system) claimrail(killAfter time.Duration, args ...string) (stdout, stderr string, code int) {
+	s.Helper()
+	cmd := exec.Command(os.Getenv(programVariable), append(args, "--data-dir", s.dir)...)
+	cmd.Dir = s.home
+	cmd.Env = []string{"HOME=" + s.home, "USER=tester", "TMPDIR=" + s.home}
+	var out, messages bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &messages
+	dieWithParent(cmd)
+	runtime.LockOSThread() // see dieWithParent
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		s.Fatalf("start claimrail %q: %v", args, err)
+	}
+	if killAfter == 0 {
+		killAfter = importTimeout
+	}
+	killer := time.AfterFunc(killAfter, func() { _ = cmd.Process.Kill() })
+	defer killer.Stop()
+	_ = cmd.Wait() // ProcessState has the outcome
+	return out.String(), messages.String(), cmd.ProcessState.ExitCode()
+}
+
+// importBody is what these tests read of an import.
+type importBody struct {
+	ID     string `json:"import_id"`
+	State  string `json:"state"`
+	Error  string `json:"error"`
+	Claims fates  `json:"claims"`
+	Lines  fates  `json:"lines"`
+}
+
+// imports lists the imports, the newest first.
+func (s *system) imports() []importBody {
+	s.Helper()
+	var page struct {
+		Imports []importBody `json:"imports"`
+	}
+	s.get("/v1/imports?limit=200").decode(&page)
+	for _, i := range page.Imports {
+		for _, f := range []fates{i.Claims, i.Lines} {
+			if f.Read != f.Accepted+f.Duplicate+f.Rejected && i.State == "done" {
+				s.Errorf("import %s: %+v does not add up", i.ID, f)
+			}
+		}
+	}
+	return page.Imports
+}
+
+// An import that is killed at any moment, again and again, goes on when the same command is given,
+// and ends with counts as if nothing had happened; nothing is lost or stored twice.
+func TestImportKilled(t *testing.T) {
+	t.Parallel()
+	random := newRandom(t)
+	s, h := newSystem(t), newHistory()
+	file := s.newImportFile(h, random, "january")
+	if _, stderr, code := s.claimrail(0, "import", strings.TrimSuffix(file.path, ".csv")+"-known.csv"); code != 1 {
+		t.Fatalf("import of what is known: got exit code %d, want 1 for its bad claim: %s", code, stderr)
+	}
+	rejects := filepath.Join(filepath.Dir(s.dir), "rejects.csv")
+	kills := 0
+	var stdout, stderr string
+	code := -1
+	for ; code < 0; kills++ {
+		after := time.Duration(random.Int64N(int64(maxImportTime)))
+		if kills >= importKills {
+			after = 0
+		}
+		if stdout, stderr, code = s.claimrail(after, "import", file.path, "--json", "--rejects", rejects); code < 0 && after == 0 {
+			t.Fatalf("the import has not ended after %v: %s", importTimeout, stderr)
+		}
+		wantNoPHI(t, "what import writes", []byte(stdout+stderr))
+	}
+	var report struct {
+		Files []struct {
+			Claims, Accepted, Duplicates, Rejected int64
+		}
+	}
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil || code != 1 || len(report.Files) != 1 {
+		t.Fatalf("got exit code %d, %q, %v, want 1 for the bad claims, and a report: %s", code, stdout, err, stderr)
+	}
+	f := report.Files[0]
+	if got := (fates{f.Claims, f.Accepted, f.Duplicates, f.Rejected}); got != file.want {
+		t.Errorf("after %d kills: got %+v, want %+v", kills-1, got, file.want)
+	}
+	rows, err := os.ReadFile(rejects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range fileClaims {
+		if rejected := bytes.Contains(rows, fmt.Appendf(nil, "\njanuary-%d,", n)); rejected != (n%badEvery == badEvery-1) {
+			t.Errorf("claim %d: got it among the rejects %t, want %t", n, rejected, !rejected)
+		}
+	}
+	s.start()
+	if all := s.imports(); len(all) != 2 || all[0].Claims != file.want {
+		t.Errorf("got imports %+v, want two, the newest with %+v", all, file.want)
+	}
+	if report := s.finish(h); int64(report.Settled) != file.want.Accepted+file.want.Duplicate {
+		t.Errorf("got %d claims settled, want %d", report.Settled, file.want.Accepted+file.want.Duplicate)
+	}
+	t.Logf("%d kills; %+v", kills-1, f)
+}
+
+// A file that a server has taken is imported to its end, however often the server is killed, with
+// the same counts; single claims are answered meanwhile.
+func TestImportOnServerKilled(t *testing.T) {
+	t.Parallel()
+	random := newRandom(t)
+	s, h := newSystem(t), newHistory()
+	file := s.newImportFile(h, random, "february")
+	known := strings.TrimSuffix(file.path, ".csv") + "-known.csv"
+	s.start()
+	s.awaitImport(s.upload(known, http.StatusAccepted))
+	id := s.upload(file.path, http.StatusAccepted)
+	kills := 0
+	for ; kills < importKills && s.importState(id).State != "done"; kills++ {
+		<-time.After(time.Duration(random.Int64N(int64(maxImportTime))))
+		s.kill()
+		s.start()
+	}
+	s.accept(h, newForm(claim.ExternalKey, "single", 100))
+	got := s.awaitImport(id)
+	if got.State != "done" || got.Claims != file.want {
+		t.Errorf("after %d kills: got %s %s, %+v, want %+v", kills, got.State, got.Error, got.Claims, file.want)
+	}
+	faults := s.get("/v1/imports/" + id + "/faults")
+	if rows := bytes.Count(faults.body, []byte("\n")); int64(rows) != file.want.Rejected {
+		t.Errorf("got %d faults, want one of each of the %d bad claims", rows, file.want.Rejected)
+	}
+	wantNoPHI(t, "faults", faults.body)
+	again := s.awaitImport(s.upload(file.path, http.StatusAccepted))
+	if again.Claims.Accepted != 0 || again.Claims.Duplicate != file.want.Accepted+file.want.Duplicate {
+		t.Errorf("the same file again: got %+v, want all of it duplicate", again.Claims)
+	}
+	s.imports()
+	if report := s.finish(h); int64(report.Settled) != file.want.Accepted+file.want.Duplicate+1 {
+		t.Errorf("got %d claims settled, want %d", report.Settled, file.want.Accepted+file.want.Duplicate+1)
+	}
+	t.Logf("%d kills; %+v", kills, got.Claims)
+}
+
+// upload sends a file, and gives the id of its import.
+func (s *system) upload(path string, want int) string {
+	s.Helper()
+	body, err := os.Open(path)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer func() { _ = body.Close() }()
+	answer, err := s.http.Post(s.server.url+"/v1/imports?name="+filepath.Base(path), "text/csv", body)
+	if err != nil {
+		s.Fatalf("upload: %v", err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var created importBody
+	if err := json.NewDecoder(answer.Body).Decode(&created); err != nil || answer.StatusCode != want {
+		s.Fatalf("upload: got %d, %v, want %d", answer.StatusCode, err, want)
+	}
+	return created.ID
+}
+
+func (s *system) importState(id string) (i importBody) {
+	s.Helper()
+	s.get("/v1/imports/" + id).decode(&i)
+	return i
+}
+
+// awaitImport waits until an import has ended.
+func (s *system) awaitImport(id string) (i importBody) {
+	s.Helper()
+	s.until("the import has ended", importTimeout, func() bool {
+		i = s.importState(id)
+		return i.State == "done" || i.State == "failed" || i.State == "cancelled"
+	})
+	return i
+}
