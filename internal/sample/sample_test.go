@@ -85,7 +85,7 @@ func TestGoldens(t *testing.T) {
 	c := sample.Config{Claims: 9, Lines: 2, Providers: 3, Bad: 0.7, Seed: 1189}
 	for _, f := range formats() {
 		if f.name == "brief.csv" {
-			continue // only the header differs: see TestIntakeReadsCSV
+			continue // only the header differs: see TestIntakeReads
 		}
 		want, err := os.ReadFile(filepath.Join("testdata", "claims."+f.name))
 		if err != nil {

@@ -128,7 +128,11 @@ func (x *x12Writer) appendClaim(dst []byte, c *Claim) []byte {
 	dst = x.segment(dst, "NM1*PR*2*SAMPLE PAYER*****PI*SAMPLE")
 	var billed, paid money.Cents
 	for i := range c.Lines {
-		billed += c.Lines[i].ProviderFees
+		if c.spoils(i) == BadNegative { // it is to be refused for its sign, not for a wrong sum
+			billed -= c.Lines[i].ProviderFees
+		} else {
+			billed += c.Lines[i].ProviderFees
+		}
 		paid += c.Lines[i].ExpectedPlanPayment()
 	}
 	dst = append(append(append(dst, "CLM*"...), c.ExternalID...), '*')

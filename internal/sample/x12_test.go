@@ -192,6 +192,7 @@ func asMeant(c *sample.Claim, billing string) ediClaim {
 				line.billed = line.billed[:len(line.billed)-2] + "OO"
 			case sample.BadNegative:
 				line.billed = "-" + line.billed
+				total -= 2 * l.ProviderFees
 			case sample.ImpossibleDate:
 				line.date = date[:4] + "0230"
 			}
