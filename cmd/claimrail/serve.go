@@ -70,7 +70,11 @@ func (p *program) serve(ctx context.Context, c config) (err error) {
 	defer func() { err = errors.Join(err, l.close()) }()
 	meter := newMeter(l)
 	handler := api.New(l.apiConfig(c, meter))
-	logger.InfoContext(ctx, "claimrail is ready", "url", url, "docs", url+"/docs", "data", c.DataDir,
+	data := "elsewhere"
+	if c.usesDataDir() {
+		data = c.DataDir
+	}
+	logger.InfoContext(ctx, "claimrail is ready", "url", url, "docs", url+"/docs", "role", c.Role, "data", data,
 		"version", readBuild().Version, "after", time.Since(started).Round(time.Millisecond))
 	serving := stage{"HTTP", func(ctx context.Context) error { return api.Serve(ctx, listener, handler, logger) }}
 	farewell := stage{"farewell", func(ctx context.Context) error {
