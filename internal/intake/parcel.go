@@ -29,6 +29,9 @@ type Parcel struct {
 	// Settled: every row before the one of this number is in this parcel or in one before it, so
 	// that what is rejected can be written in the order in which it stood. CSV only.
 	Settled int
+	// Size is how many bytes are held in memory for it beside those of its rows: of X12 the whole
+	// set, with the first parcel that comes of it, however many come.
+	Size int
 
 	X12 *X12Source // of X12 only; for the reader that made it
 }

@@ -184,7 +184,7 @@ func isDentalGuide(guide string) bool {
 // refusedPart makes the parcel of what can not be read as claims.
 func refusedPart(part *x12.Part, claims, lines int, faults []x12.Fault) *Parcel {
 	source := &X12Source{part: part}
-	parcel := &Parcel{Claims: claims, Lines: lines, Rows: []Row{{Line: part.Line, Offset: part.Offset}}, X12: source}
+	parcel := &Parcel{Claims: claims, Lines: lines, Rows: []Row{{Line: part.Line, Offset: part.Offset}}, Size: part.Size(), X12: source}
 	for _, fault := range faults {
 		parcel.Refused = append(parcel.Refused, claim.Violation{
 			Line: claim.WholeClaim, Field: claim.NoField, Code: fault.Code, Severity: claim.Error, Message: fault.Message,
@@ -207,8 +207,10 @@ func (x *X12Reader) parcel(source *X12Source) *Parcel {
 	}
 	draft.Warnings = x.warnings(reading)
 	source.places = reading.places
+	size := x.walk.unweighed
+	x.walk.unweighed = 0
 	return &Parcel{
-		Draft: draft, Refused: reading.refused, Claims: 1, Lines: reading.lineCount, X12: source,
+		Draft: draft, Refused: reading.refused, Claims: 1, Lines: reading.lineCount, Size: size, X12: source,
 		Rows: []Row{{Line: source.part.LineOf(int(clm)), Offset: source.part.OffsetOf(int(clm))}},
 	}
 }

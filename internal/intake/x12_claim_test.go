@@ -133,6 +133,20 @@ func TestX12FaultsHoldNoInput(t *testing.T) {
 	}
 }
 
+// What is held in memory for a set is told once, with its first claim; of a set that is refused
+// with all of it.
+func TestX12Sizes(t *testing.T) {
+	t.Parallel()
+	set := expandX12("<st><bht><hl20><hl22><claim><claim><se>")
+	var got []bool
+	for _, one := range judgeX12(t, openX12(t, strings.NewReader(expandX12("<isa><gs>")+set+set+"GE*2*7~IEA*1*000000001~"))) {
+		got = append(got, one.parcel.Size > len(set))
+	}
+	if want := []bool{true, false, true}; !cmp.Equal(want, got) { // the second set has the number of the first
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // A claim of too many lines, and a set of too many claims, are refused, and said to be as many as
 // they are; what follows is read.
 func TestX12Limits(t *testing.T) {

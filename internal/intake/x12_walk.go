@@ -21,6 +21,7 @@ type x12Walk struct {
 	depth     int      // the level that the walk is in; -1: none, or none that is known
 	lost      x12Range // the level that the walk is in where it is not known
 	reading   x12Reading
+	unweighed int // bytes of the set; 0 once a parcel stands for them
 }
 
 // x12Level is an HL and the segments that belong to it. The zero value is none.
@@ -34,7 +35,7 @@ type x12Level struct {
 
 // newX12Walk starts in front of the first segment behind ST.
 func newX12Walk(part *x12.Part) x12Walk {
-	return x12Walk{part: part, at: 1, keyPrefix: x12KeyPrefix(part), depth: -1}
+	return x12Walk{part: part, at: 1, keyPrefix: x12KeyPrefix(part), depth: -1, unweighed: part.Size()}
 }
 
 // next gives the next claim of the set; nil behind the last.

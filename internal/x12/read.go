@@ -42,6 +42,12 @@ type place struct {
 // Len counts the segments.
 func (p *Part) Len() int { return len(p.segments) }
 
+// placeBytes is the memory of a place.
+const placeBytes = 12
+
+// Size is the memory that the part takes, in bytes.
+func (p *Part) Size() int { return len(p.Text) + placeBytes*len(p.segments) }
+
 // Segment gives segment i, from 0.
 func (p *Part) Segment(i int) Segment {
 	at := &p.segments[i]
