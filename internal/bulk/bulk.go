@@ -166,7 +166,7 @@ func (p *Pass) read(ctx context.Context, inOrder, toDecide chan<- *batch) error 
 			send()
 			return err
 		}
-		own := 0
+		own := parcel.Size
 		for i := range parcel.Rows {
 			own += len(parcel.Rows[i].Raw)
 		}

@@ -39,7 +39,7 @@ SBR*S*18*OTHER-GRP~CAS*PR*2*1.25~AMT*D*50~OI***Y***Y~NM1*IL*1*ROE*RICK****MI*888
 LX*1~SV3*AD:D2150:::x*100**10~TOO*JP*12*M:O~DTP*472*D8*20180401~NM1*82*1*C*D****XX*1467560003~SVD*X*80*AD:D2150**1~CAS*PR*2*10*1*3*4.5~DTP*573*D8*20180501~
 LX*2~SV3*AD:D0120*280.5****2~
 HL*4*1*22*0~SBR*P*18*GRP-2000~NM1*IL*1*POE*ANN****MI*5~
-CLM*C-8*30***11:B:1~DTP*472*D8*20180402~LX*1~SV3*AD:D0140*30**UL~
+CLM*C-8*30***11:B:1~DTP*472*RD8*20180402-20180409~LX*1~SV3*AD:D0140*30**UL~
 <close>`
 	var claims []*claim.Claim
 	for _, one := range judgeX12(t, openX12(t, strings.NewReader(expandX12(input)))) {
@@ -76,7 +76,7 @@ CLM*C-8*30***11:B:1~DTP*472*D8*20180402~LX*1~SV3*AD:D0140*30**UL~
 			{"2018-04-01T00:00:00", "D2150", "10", "GRP-1000", "3730189502", "1467560003", 10000, 10000, 1125, 450},
 			{"2018-03-28T00:00:00", "D0120", "", "GRP-1000", "3730189502", "1234567893", 28050, 28050, 0, 0},
 		}},
-		{"C-8", "x12 CLINIC*000000001*7*0001*C-8", []string{"-1 amounts-assumed"}, []line{
+		{"C-8", "x12 CLINIC*000000001*7*0001*C-8", []string{"-1 amounts-assumed", "0 service-date-range"}, []line{
 			{"2018-04-02T00:00:00", "D0140", "UL", "GRP-2000", "5", "1497775530", 3000, 3000, 0, 0},
 		}},
 	}
