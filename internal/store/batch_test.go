@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,7 +61,7 @@ func (b *bench) committed(r *batchResult, batch []store.Submission, but ...int) 
 		b.Fatalf("batch: got %d outcomes, %v, want %d", len(r.outcomes), r.err, len(batch))
 	}
 	for i, outcome := range r.outcomes {
-		found, stored := b.engine.stored[batch[i].Claim.ID]
+		found, stored := b.engine.found(batch[i].Claim.ID)
 		switch {
 		case slices.Contains(but, i) && (outcome.Err == nil || stored || !strings.Contains(outcome.Err.Error(), batch[i].Claim.ID.String())):
 			b.Errorf("claim %d: got %+v, stored %t, want an error that names it", i, outcome, stored)
@@ -286,11 +285,18 @@ func TestSubmitBatchCallerGoesAway(t *testing.T) {
 	})
 }
 
-// Told to stop, Run commits the batches that wait as well; after that none is taken.
+// Told to stop, Run commits the batches that wait as well, and the one in hand to its end;
+// after that none is taken.
 func TestSubmitBatchDrains(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bench) {
 		b.engine.gate = make(chan struct{})
+		b.engine.fault = func(ctx context.Context, _ int, _ []uuid.UUID, _ bool) error {
+			if ctx.Err() != nil {
+				return fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
+			}
+			return nil
+		}
 		batches := [][]store.Submission{importOf(uuid.New(), newClaims(5, 1)), importOf(uuid.New(), newClaims(6, 1)), importOf(uuid.New(), newClaims(7, 1))}
 		var results []*batchResult
 		for _, batch := range batches {
@@ -310,6 +316,34 @@ func TestSubmitBatchDrains(t *testing.T) {
 		if _, err := b.committer.SubmitBatch(b.Context(), batches[0]); !errors.Is(err, store.ErrUnavailable) {
 			b.Errorf("batch after the stop: got %v, want ErrUnavailable", err)
 		}
+	})
+}
+
+// A batch that comes in while the single claims in hand are still being written, though Run
+// was told to stop, is committed: what is taken in is not left behind.
+func TestSubmitBatchWhileStopping(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bench) {
+		release := make(chan struct{})
+		b.engine.fault = func(_ context.Context, _ int, ids []uuid.UUID, stored bool) error {
+			if len(ids) == 1 && !stored {
+				<-release
+			}
+			return nil
+		}
+		single := b.submit(b.Context(), newClaim(1))
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			b.stop()
+		}()
+		synctest.Wait()
+		batch := importOf(uuid.New(), newClaims(2, 1))
+		r := b.submitBatch(b.Context(), batch)
+		close(release)
+		<-stopped
+		b.committed(r, batch)
+		b.accepted(single)
 	})
 }
 
@@ -363,10 +397,11 @@ func (b *bench) oneWriter(imported, single time.Duration) {
 	}
 }
 
-// importAll submits batch after batch, from several workers, until ctx ends; it gives the
+// importAll submits batch after batch, from several workers, until ctx ends; wait gives the
 // longest that one has waited.
-func (b *bench) importAll(ctx context.Context, workers int) (longest *atomic.Int64, wait func()) {
-	longest = &atomic.Int64{}
+func (b *bench) importAll(ctx context.Context, workers int) (wait func() time.Duration) {
+	var mutex sync.Mutex
+	longest := time.Duration(0)
 	var all sync.WaitGroup
 	for range workers {
 		all.Go(func() {
@@ -375,11 +410,16 @@ func (b *bench) importAll(ctx context.Context, workers int) (longest *atomic.Int
 				if _, err := b.committer.SubmitBatch(b.Context(), importOf(uuid.New(), newClaims(store.MaxBatchClaims, 1))); err != nil {
 					b.Errorf("batch: %v", err)
 				}
-				longest.Store(max(longest.Load(), int64(time.Since(begin))))
+				mutex.Lock()
+				longest = max(longest, time.Since(begin))
+				mutex.Unlock()
 			}
 		})
 	}
-	return longest, all.Wait
+	return func() time.Duration {
+		all.Wait()
+		return longest
+	}
 }
 
 // However many batches of imports wait, a single claim waits for the one that is being
@@ -390,7 +430,7 @@ func TestImportsDoNotStarveClaims(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.oneWriter(imported, single)
 		ctx, cancel := context.WithCancel(b.Context())
-		_, wait := b.importAll(ctx, 6)
+		wait := b.importAll(ctx, 6)
 		for i := range 50 {
 			<-time.After(time.Duration(i*7) * time.Millisecond)
 			begin := time.Now()
@@ -424,13 +464,13 @@ func TestClaimsDoNotStarveImports(t *testing.T) {
 				}
 			})
 		}
-		longest, wait := b.importAll(ctx, workers)
+		wait := b.importAll(ctx, workers)
 		<-time.After(3 * time.Second)
 		cancel()
-		wait()
+		longest := wait()
 		clients.Wait()
-		if most := workers * (imported + single); time.Duration(longest.Load()) > most {
-			b.Errorf("a batch waited %v, want %v at most", time.Duration(longest.Load()), most)
+		if most := workers * (imported + single); longest > most {
+			b.Errorf("a batch waited %v, want %v at most", longest, most)
 		}
 		imports := 0
 		for _, size := range b.sizes() {
@@ -519,7 +559,7 @@ func TestSubmitBatchKeepsItsWord(t *testing.T) {
 func (b *bench) keptWord(f *faulty, batch []store.Submission, told *batchResult) {
 	for i, submission := range batch {
 		id := submission.Claim.ID
-		found, stored := b.engine.stored[id]
+		found, stored := b.engine.found(id)
 		switch err := told.err; {
 		case err == nil && told.outcomes[i].Err == nil:
 			found.Existing = told.outcomes[i].Existing && f.doubtful[id]

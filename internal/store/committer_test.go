@@ -86,6 +86,14 @@ func (e *engine) Accept(ctx context.Context, batch []store.Submission, now time.
 	return outcomes, nil
 }
 
+// found gives what is stored of a claim.
+func (e *engine) found(id uuid.UUID) (store.Outcome, bool) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	found, stored := e.stored[id]
+	return found, stored
+}
+
 // bench is a running committer before an engine in memory.
 type bench struct {
 	*testing.T

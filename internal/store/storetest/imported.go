@@ -130,12 +130,13 @@ func importedConcurrently(t *testing.T, f *fixture) {
 	accepted := map[uuid.UUID]int64{}
 	var wait sync.WaitGroup
 	for w := range writers {
+		npi := []string{npiA, npiB}[w%2] // so that a total does not make them wait for each other
 		wait.Go(func() {
 			for r := range rounds {
 				var batch []store.Submission
 				for n := range size { // every claim comes three times, from writers of one parity
 					number := fmt.Sprint(w%2, "/", r*size/2+n)
-					made := store.Submission{Claim: f.claim(t, number, nets(npiA, 1), nets(npiB, 1)), Import: imports[(n+w)%2].ID}
+					made := store.Submission{Claim: f.claim(t, number, nets(npi, 1), nets(npi, 1)), Import: imports[(n+w)%2].ID}
 					batch = append(batch, made)
 				}
 				outcomes, err := instances[w%2].Accept(t.Context(), batch, noon())
