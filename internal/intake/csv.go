@@ -50,8 +50,11 @@ const (
 // by the cells that it lacked, and by an apostrophe in front of each.
 const maxAddedBytes = 8 << 10
 
-// rowTooLong is the message of CodeRowTooLong.
-const rowTooLong = "shorten this row: it is longer than 65536 bytes"
+// The messages of CodeRowTooLong and CodeQuote: a file of rejects is known to end such rows with them.
+const (
+	rowTooLong = "shorten this row: it is longer than 65536 bytes"
+	misquoted  = "a quote is not closed, or text stands behind the quote that closes it; write a quote inside quotes twice"
+)
 
 // CSV reads claims from CSV: RFC 4180, and what people send in its place. Rows
 // with the same claim number are one claim; without a column for it the whole file is.
@@ -169,16 +172,21 @@ const blanks = " \t\r\n"
 // to, rather than be accepted without one of its lines.
 func (c *CSV) guess(row *scanned) string {
 	var texts [][]byte
-	count := row.count
 	if row.fault == CodeQuote {
-		texts = bytes.Split(row.raw, []byte{c.rows.separator})
-		count = len(texts)
+		raw, _ := cutLineEnd(row.raw)
+		if c.columns.isRejects {
+			raw, _ = bytes.CutSuffix(raw, errorCells(c.rows.separator, [...]string{"", CodeQuote, misquoted}))
+		}
+		texts = bytes.Split(raw, []byte{c.rows.separator})
 	} else {
 		for _, place := range row.cells {
 			texts = append(texts, row.raw[place.start:place.end])
 		}
+		if c.columns.isRejects {
+			texts = texts[:len(texts)-len(errorNames)]
+		}
 	}
-	columns := len(c.columns.fields)
+	columns, count := c.columns.width(), len(texts)
 	nearer, other := c.columns.number, count-columns+c.columns.number
 	if nearer > columns/2 {
 		nearer, other = other, nearer
@@ -188,7 +196,11 @@ func (c *CSV) guess(row *scanned) string {
 		if at < 0 || at >= len(texts) {
 			continue
 		}
-		number := string(bytes.Trim(texts[at], blanks+`"`))
+		number := string(texts[at][c.rows.looseStart(texts[at]):])
+		if c.columns.guarded() {
+			number = Unguard(number)
+		}
+		number = strings.Trim(number, blanks+`"`)
 		if _, open := c.open.claims[claimName{number: number}]; open && number != "" {
 			return number
 		}
@@ -263,8 +275,7 @@ func (c *CSV) text(row *scanned, i int) claim.Violation {
 func (c *CSV) rowFault(row *scanned) claim.Violation {
 	switch {
 	case row.fault == CodeQuote:
-		return rowViolation(claim.NoField, CodeQuote,
-			"a quote is not closed, or text stands behind the quote that closes it; write a quote inside quotes twice")
+		return rowViolation(claim.NoField, CodeQuote, misquoted)
 	case row.fault == CodeRowTooLong:
 		return rowViolation(claim.NoField, CodeRowTooLong, rowTooLong)
 	case row.count > len(c.columns.fields) || c.hasNamelessText(row):

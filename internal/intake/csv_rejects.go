@@ -45,7 +45,7 @@ type rejectedRow struct {
 func newCSVRejects(w io.Writer, file *CSV) *csvRejects {
 	r := &csvRejects{out: bufio.NewWriter(w), file: file, scanner: rowScanner{separator: file.rows.separator, limit: file.rows.limit}}
 	_, r.end = cutLineEnd(file.header)
-	r.tooLong = r.cells([...]string{"", CodeRowTooLong, rowTooLong})
+	r.tooLong = errorCells(r.scanner.separator, [...]string{"", CodeRowTooLong, rowTooLong})
 	return r
 }
 
@@ -80,7 +80,7 @@ func (r *csvRejects) reject(row *Row, faults []Fault, reason string) *rejectedRo
 	}
 	for _, code := range []string{CodeQuote, CodeRowTooLong} { // nothing else is told of a row that can not be cut into cells
 		if at := slices.IndexFunc(faults, func(f Fault) bool { return f.Code == code }); at >= 0 {
-			rejected.added = r.cells([...]string{"", code, faults[at].Message})
+			rejected.added = errorCells(r.scanner.separator, [...]string{"", code, faults[at].Message})
 			if code == CodeQuote && r.file.columns.isRejects {
 				raw, _ = bytes.CutSuffix(raw, rejected.added)
 			}
@@ -97,22 +97,8 @@ func (r *csvRejects) reject(row *Row, faults []Fault, reason string) *rejectedRo
 	if texts[1] == "" {
 		texts = [...]string{"", CodeClaimRejected, "this claim was rejected" + reason}
 	}
-	rejected.added, rejected.body = r.cells(texts), r.body(raw, false)
+	rejected.added, rejected.body = errorCells(r.scanner.separator, texts), r.body(raw, false)
 	return rejected
-}
-
-// cells gives what is written behind a row. The last of them stands in quotes, so that a quote that
-// is not closed in front of it stays wrong, and does not go on in the rows behind.
-func (r *csvRejects) cells(texts [len(errorNames)]string) []byte {
-	var cells []byte
-	for i, text := range texts {
-		cells = append(cells, r.scanner.separator)
-		if i == len(texts)-1 || strings.ContainsAny(text, string(r.scanner.separator)+"\"\r\n") {
-			text = `"` + strings.ReplaceAll(text, `"`, `""`) + `"`
-		}
-		cells = append(cells, text...)
-	}
-	return cells
 }
 
 // body gives a row without its line end, without the cells of an earlier file of rejects, and
@@ -170,12 +156,7 @@ func (r *csvRejects) guardLoosely(dst, text []byte, begins bool) []byte {
 		if length < 0 {
 			length = len(text)
 		}
-		inside := r.scanner.skipSpace(text[:length], 0)
-		if inside < length && text[inside] == '"' {
-			inside++
-		} else {
-			inside = 0
-		}
+		inside := r.scanner.looseStart(text[:length])
 		dst = append(dst, text[:inside]...)
 		if begins && r.needsGuard(bytes.TrimRight(text[inside:length], `"`)) {
 			dst = append(dst, '\'')
@@ -286,6 +267,20 @@ func wrapRejects(err error) error {
 		return fmt.Errorf("write rejects: %w", err)
 	}
 	return nil
+}
+
+// errorCells gives what is written behind a row. The last of them stands in quotes, so that a quote
+// that is not closed in front of it stays wrong, and does not go on in the rows behind.
+func errorCells(separator byte, texts [len(errorNames)]string) []byte {
+	var cells []byte
+	for i, text := range texts {
+		cells = append(cells, separator)
+		if i == len(texts)-1 || strings.ContainsAny(text, string(separator)+"\"\r\n") {
+			text = `"` + strings.ReplaceAll(text, `"`, `""`) + `"`
+		}
+		cells = append(cells, text...)
+	}
+	return cells
 }
 
 // cutLineEnd cuts off the line end of a row; it is nil where there is none.

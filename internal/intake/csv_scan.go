@@ -229,6 +229,16 @@ func (s *rowScanner) skipSpace(data []byte, at int) int {
 	return at
 }
 
+// looseStart gives the offset behind the spaces and the quote at the start of what may be a cell;
+// without a quote the spaces belong to it.
+func (s *rowScanner) looseStart(text []byte) int {
+	at := s.skipSpace(text, 0)
+	if at < len(text) && text[at] == '"' {
+		return at + 1
+	}
+	return 0
+}
+
 func isLineEnd(c byte) bool { return c == '\n' || c == '\r' }
 
 // behindLineEnd gives the offset behind the line end at stop, or stop where the

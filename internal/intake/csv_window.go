@@ -141,6 +141,9 @@ func (c *closedClaims) add(name claimName, full bool) {
 }
 
 func (c *closedClaims) hash(name claimName) uint64 {
+	if name.key == "" { // as it is outside of exports, and faster
+		return maphash.String(c.seed, name.number) &^ fullBit
+	}
 	return maphash.Comparable(c.seed, name) &^ fullBit
 }
 
