@@ -152,7 +152,10 @@ func TestExternalDownAtStart(t *testing.T) {
 	b.ack(b.fetch(1)...)
 	b.progress(1, 2)
 	stop(running)
-	b.until("outage", func() (any, bool) { err := b.Ping(t.Context()); return err, err != nil })
+	b.until("outage", func() (any, bool) { // known to the link, not only to the connection
+		err := b.Ping(t.Context())
+		return err, err != nil && strings.Contains(err.Error(), "not connected")
+	})
 	b.refused()
 	run(t, options)
 	b.connected()
