@@ -71,6 +71,10 @@ race: ## gate: all tests pass with the race detector, in any order
 many: ## kill processes, brokers and Postgres in turn under CLAIMS (50000) claims, and show the figures
 	E2E_CLAIMS=$(CLAIMS) $(GO) test -count=1 -timeout 20m -v -run '^TestManyInstances$$' ./internal/e2e
 
+.PHONY: model
+model: ## search the model of delivery, docs/model, with Spin
+	@bash docs/model/check.sh
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@set -e; for folder in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
