@@ -26,15 +26,16 @@ import (
 // table gives a file of CSV: a claim of one line for each number; a number that ends with "!" has
 // an NPI of too few digits.
 func table(numbers ...string) string {
-	text := "claim number,service date,submitted procedure,quadrant,plan group,subscriber,provider npi,provider fees,allowed fees,member coinsurance,member copay\n"
+	var text strings.Builder
+	text.WriteString("claim number,service date,submitted procedure,quadrant,plan group,subscriber,provider npi,provider fees,allowed fees,member coinsurance,member copay\n")
 	for _, number := range numbers {
 		npi := "1497775530"
 		if strings.HasSuffix(number, "!") {
 			npi = "14977"
 		}
-		text += number + ",3/28/18 0:00,D4346,UR,GRP-1000,3730189502," + npi + ",$130.00,$65.00,$16.25,$0.00\n"
+		text.WriteString(number + ",3/28/18 0:00,D4346,UR,GRP-1000,3730189502," + npi + ",$130.00,$65.00,$16.25,$0.00\n")
 	}
-	return text
+	return text.String()
 }
 
 // working has the desk pass what comes in.

@@ -52,19 +52,20 @@ func TestStopOnError(t *testing.T) {
 	for bad := range 7 {
 		b := setup(t)
 		numbers := numbered(8)
-		text := head
+		var text strings.Builder
+		text.WriteString(head)
 		var want []string
 		for i, number := range numbers {
 			if i == bad {
-				text += badRow(number)
+				text.WriteString(badRow(number))
 			} else {
-				text += goodRow(number)
+				text.WriteString(goodRow(number))
 			}
 			if i < bad {
 				want = append(want, number+" accepted")
 			}
 		}
-		p, told := b.newPass(text)
+		p, told := b.newPass(text.String())
 		p.StopOnError = true
 		if err := p.Run(t.Context()); err != nil {
 			t.Fatalf("bad claim %d: %v", bad, err)
@@ -178,11 +179,12 @@ func TestCountsAfterKills(t *testing.T) {
 		cases++
 		named := func(n int) string { return fmt.Sprintf("A-%d-%d", cases, n) }
 		known := rapid.SliceOfNDistinct(rapid.IntRange(0, 29), 0, 5, rapid.ID).Draw(rt, "known")
-		before := head
+		var before strings.Builder
+		before.WriteString(head)
 		for _, n := range known {
-			before += goodRow(named(n))
+			before.WriteString(goodRow(named(n)))
 		}
-		first, _ := b.newPass(before)
+		first, _ := b.newPass(before.String())
 		if err := first.Run(t.Context()); err != nil {
 			rt.Fatal(err)
 		}
