@@ -153,7 +153,7 @@ func NewReader(r io.Reader) (*Reader, error) {
 	case first.fault == CodeTextOutside:
 		before := x.scan.buffer[:x.scan.begin-len(first.raw)]
 		return nil, &SyntaxError{first.line, len(before) - bytes.LastIndexAny(before, "\r\n"), "not X12, or its first segment is cut: an interchange begins with an ISA of 106 bytes, " +
-			"in which the delimiters are neither letters nor digits"}
+			"in which the delimiters are neither letters nor digits, nor part of an element"}
 	}
 	x.take(&first)
 	return x, nil

@@ -243,7 +243,8 @@ func readHeader(data []byte) (header, bool) {
 	if !fixed {
 		found.fault = CodeHeaderLength
 	}
-	return found, found.delimiters.plausible()
+	inElement := bytes.IndexByte(data[:at], found.delimiters.Terminator) >= 0
+	return found, found.delimiters.plausible() && !inElement
 }
 
 // nextHeader finds the first ISA of the right length that begins in window, at from or

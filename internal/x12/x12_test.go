@@ -162,9 +162,10 @@ func TestBrokenText(t *testing.T) {
 			"ST*837*0002~K3*"+strings.Repeat("x", 3*x12.MaxSegmentBytes)+"~SE*3*0002~", set(3)), []string{
 			"set ST K3 SE", "set ST K3 SE; segment-too-long  at 7, line 1", good,
 		}},
-		"nothing":               {"", []string{"line 1, column 1: empty: there is no interchange"}},
-		"no interchange":        {"\n  GS*HC~", []string{"line 2, column 3: not X12, or its first segment is cut: an interchange begins with an ISA of 106 bytes, in which the delimiters are neither letters nor digits"}},
-		"letters as delimiters": {strings.ReplaceAll(isa(1), "*", "x"), []string{"line 1, column 1: not X12, or its first segment is cut: an interchange begins with an ISA of 106 bytes, in which the delimiters are neither letters nor digits"}},
+		"nothing":                  {"", []string{"line 1, column 1: empty: there is no interchange"}},
+		"no interchange":           {"\n  GS*HC~", []string{"line 2, column 3: not X12, or its first segment is cut: an interchange begins with an ISA of 106 bytes, in which the delimiters are neither letters nor digits, nor part of an element"}},
+		"terminator in an element": {strings.Replace(isa(1), "SENDER ", "SENDER~", 1) + gs(1), []string{"line 1, column 1: not X12, or its first segment is cut: an interchange begins with an ISA of 106 bytes, in which the delimiters are neither letters nor digits, nor part of an element"}},
+		"letters as delimiters":    {strings.ReplaceAll(isa(1), "*", "x"), []string{"line 1, column 1: not X12, or its first segment is cut: an interchange begins with an ISA of 106 bytes, in which the delimiters are neither letters nor digits, nor part of an element"}},
 	})
 }
 
