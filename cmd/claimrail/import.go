@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,10 @@ const (
 	maxToldClaims = 20 // of one file
 	maxToldFaults = 50 // of one file
 )
+
+// importGCPercent trades a little time for memory: most of what an import allocates is garbage
+// soon, and the claims that it holds at once need some 20 MiB.
+const importGCPercent = 50
 
 // stdinName stands for standard input among the files.
 const stdinName = "-"
@@ -167,6 +172,7 @@ type importer interface {
 
 // importFiles takes one file after the other, and goes on behind one that is bad.
 func (p *program) importFiles(ctx context.Context, o *importOptions, names []string) (err error) {
+	debug.SetGCPercent(importGCPercent)
 	c, err := p.loadConfig()
 	if err != nil {
 		return err

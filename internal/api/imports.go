@@ -71,6 +71,11 @@ func NewImport(i *store.Import, now time.Time) Import {
 		NetFee: i.NetFee.String(), BytesPerSecond: int64(pace.BytesPerSecond), SecondsLeft: int64(math.Ceil(pace.Left.Seconds())),
 		CreatedAt: i.CreatedAt, StartedAt: i.StartedAt, FinishedAt: i.FinishedAt,
 	}
+	if !i.State.Ended() {
+		// While a file is read again, what was accepted before is ahead of what was read.
+		shown.Claims.Read = max(shown.Claims.Read, shown.Claims.Accepted+shown.Claims.Duplicate+shown.Claims.Rejected)
+		shown.Lines.Read = max(shown.Lines.Read, shown.Lines.Accepted+shown.Lines.Duplicate+shown.Lines.Rejected)
+	}
 	if i.StopOnError {
 		shown.OnError = onErrorStop
 	}

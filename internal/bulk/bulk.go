@@ -94,7 +94,8 @@ type batch struct {
 }
 
 // Run passes the file. It ends with nil at the end of the file or, with StopOnError, behind
-// the first claim that is rejected; when ctx ends, with what is stored told. Errors: those of
+// the first claim that is rejected. When ctx ends, batches that have begun are stored, but those behind
+// one that had not are not told. Errors: those of
 // the file's Next, of Tell, and of the committer where it can not be used for long.
 func (p *Pass) Run(ctx context.Context) error {
 	reading, stop := context.WithCancel(ctx)
@@ -108,9 +109,12 @@ func (p *Pass) Run(ctx context.Context) error {
 		defer close(toDecide)
 		readError = p.guard(func() error { return p.read(reading, inOrder, toDecide) })
 	})
-	if p.StopOnError {
+	switch {
+	case p.StopOnError:
 		running.Go(func() { p.decideUntilRejected(reading, toDecide) })
-	} else {
+	case p.DryRun: // two would look with two connections, each with a cache of its own
+		running.Go(func() { p.decideAll(reading, toDecide) })
+	default:
 		for range workers {
 			running.Go(func() { p.decideAll(reading, toDecide) })
 		}

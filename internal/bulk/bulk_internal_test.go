@@ -100,7 +100,8 @@ func TestDryRun(t *testing.T) {
 	same(t, "claims stored", b.stored(), 1)
 }
 
-// A pass that is stopped says so, and what it has stored is told, to the claim.
+// A pass that is stopped says so at once. What it tells is stored, and at most one batch of the
+// other worker is stored beside that.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -117,9 +118,9 @@ func TestInterrupted(t *testing.T) {
 	if err := p.Run(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want that it was stopped", err)
 	}
-	same(t, "claims stored", b.stored(), len(*told))
-	if len(*told) < 8 || len(*told) > 14 {
-		t.Errorf("got %d claims told, want those of the batches that had begun", len(*told))
+	stored := b.stored()
+	if untold := stored - len(*told); stored < 10 || stored > 14 || untold < 0 || untold > 2 {
+		t.Errorf("got %d claims stored, %d told, want those of the batches that had begun", stored, len(*told))
 	}
 }
 

@@ -59,6 +59,7 @@ func (h *Hold) Run(ctx context.Context, work func(context.Context) error) error 
 		h.leave(ctx)
 		return err
 	case err != nil && IsTransient(err):
+		h.Import.Tally = h.tally()
 		return err
 	default:
 		return h.finish(ctx, err)
@@ -111,6 +112,12 @@ func (h *Hold) leave(ctx context.Context) {
 	h.Import.Tally = h.tally()
 	if err := h.Imports.ReportImport(ctx, h.Import.ID, h.Import.Run, h.format(), h.Import.Tally, h.Now()); err != nil {
 		h.Logger.WarnContext(ctx, "import is left, and can be taken when its lease is over", "import", h.Import.ID, "error", err)
+		return
+	}
+	if p := h.passed.Load(); p != nil {
+		if accepted, err := h.accepted(ctx); err == nil {
+			h.Import.Tally, _ = p.Final(accepted) // what was stored behind what was told counts too
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ const (
 	importKills   = 20
 	maxImportTime = 400 * time.Millisecond // from the start of a run to its kill
 	importTimeout = 120 * time.Second
+	maxSingleWait = 5 * time.Second // for a single claim beside imports
 )
 
 // fates is what became of the claims of a file.
@@ -269,4 +270,34 @@ func (s *system) awaitImport(id string) (i importBody) {
 		return i.State == "done" || i.State == "failed" || i.State == "cancelled"
 	})
 	return i
+}
+
+// Single claims are answered while files are imported: neither waits for the other to be done.
+func TestSingleClaimsDuringImports(t *testing.T) {
+	t.Parallel()
+	random := newRandom(t)
+	s, h := newSystem(t), newHistory()
+	s.start()
+	var ids []string
+	for _, name := range []string{"march", "april"} {
+		ids = append(ids, s.upload(s.newImportFile(h, random, name).path, http.StatusAccepted))
+	}
+	s.until("an import is at work", importTimeout, func() bool { return s.importState(ids[0]).Claims.Accepted > 0 })
+	during, slowest := 0, time.Duration(0)
+	for n := 0; n < 100 && s.importState(ids[1]).State != "done"; n++ {
+		began := time.Now()
+		s.accept(h, newForm(claim.ExternalKey, fmt.Sprintf("single-%d", n), 100))
+		slowest = max(slowest, time.Since(began))
+		during++
+	}
+	if during < 3 || slowest > maxSingleWait {
+		t.Errorf("got %d single claims answered while files were imported, the slowest after %v; want more, within %v", during, slowest, maxSingleWait)
+	}
+	for _, id := range ids {
+		if i := s.awaitImport(id); i.State != "done" || i.Claims.Accepted == 0 {
+			t.Errorf("got %+v, want it done", i)
+		}
+	}
+	s.finish(h)
+	t.Logf("%d single claims while files were imported, the slowest after %v", during, slowest)
 }
