@@ -317,11 +317,7 @@ func (r *fileReport) addFault(f bulk.Fault) {
 // tell tells what is wrong with a file, as compilers do, and what became of it.
 func (p *program) tell(file *fileReport, failed error) error {
 	for _, f := range file.Faults {
-		field := ""
-		if f.Field != "" {
-			field = f.Field + ": "
-		}
-		fmt.Fprintf(p.stderr, "%s:%d: %s%s (%s)\n", file.File, f.Line, field, f.Message, f.Code)
+		fmt.Fprintf(p.stderr, "%s:%d: %s%s%s (%s)\n", file.File, f.Line, faultPlace(&f), f.Message, faultForm(&f), f.Code)
 	}
 	if more := file.FaultCount - len(file.Faults); more > 0 {
 		fmt.Fprintf(p.stderr, "%s: and %d more\n", file.File, more)
@@ -330,6 +326,27 @@ func (p *program) tell(file *fileReport, failed error) error {
 		return nil
 	}
 	return file.writeText(p.stdout)
+}
+
+// faultPlace says where on its line a fault is. X12 may be one line, so that its segment and its
+// element say more.
+func faultPlace(f *bulk.Fault) string {
+	place := f.Field
+	if f.Segment > 0 {
+		place = strings.TrimSpace(fmt.Sprintf("segment %d %s %s", f.Segment, f.Column, f.Field))
+	}
+	if place == "" {
+		return ""
+	}
+	return place + ": "
+}
+
+// faultForm tells what was found, by its form alone.
+func faultForm(f *bulk.Fault) string {
+	if f.Found == "" {
+		return ""
+	}
+	return fmt.Sprintf("; found %q", f.Found)
 }
 
 // writeText writes the claims of a file, line by line, where they are few; then the counts.
