@@ -23,9 +23,12 @@ const (
 	maxToldFaults = 50 // of one file
 )
 
-// importGCPercent trades a little time for memory: most of what an import allocates is garbage
-// soon, and the claims that it holds at once need some 20 MiB.
-const importGCPercent = 50
+// An import allocates much that is garbage at once, and holds some 20 MiB. The collector runs
+// late, but for a limit, so that a large file needs little more than a small one.
+const (
+	importGCPercent = 400
+	importMemory    = 72 << 20 // bytes
+)
 
 // stdinName stands for standard input among the files.
 const stdinName = "-"
@@ -173,6 +176,7 @@ type importer interface {
 // importFiles takes one file after the other, and goes on behind one that is bad.
 func (p *program) importFiles(ctx context.Context, o *importOptions, names []string) (err error) {
 	debug.SetGCPercent(importGCPercent)
+	debug.SetMemoryLimit(importMemory)
 	c, err := p.loadConfig()
 	if err != nil {
 		return err
