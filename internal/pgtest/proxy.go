@@ -22,7 +22,7 @@ type Proxy struct {
 	loseCommit       atomic.Bool
 	tasks            sync.WaitGroup
 	mutex            sync.Mutex
-	open             map[net.Conn]bool // nil once the proxy is closed
+	open             map[net.Conn]bool // nil once it is severed
 }
 
 // NewProxy makes a proxy to the database of the URL. It ends with the test.
@@ -42,11 +42,7 @@ func NewProxy(t testing.TB, address string) *Proxy {
 	p.tasks.Go(p.serve)
 	t.Cleanup(func() {
 		_ = listener.Close()
-		p.Cut()
-		p.mutex.Lock()
-		p.open = nil
-		p.mutex.Unlock()
-		p.Cut()
+		p.Sever()
 		p.tasks.Wait()
 	})
 	return p
@@ -62,6 +58,17 @@ func (p *Proxy) Cut() {
 	for conn := range p.open {
 		_ = conn.Close()
 	}
+}
+
+// Sever closes all connections, and lets no new one be made: the way to the server is gone. Where
+// only connections are cut, pgx asks the server at once, over a new one, to cancel what it did.
+func (p *Proxy) Sever() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	for conn := range p.open {
+		_ = conn.Close()
+	}
+	p.open = nil
 }
 
 func (p *Proxy) serve() {
@@ -80,7 +87,7 @@ func (p *Proxy) serve() {
 	}
 }
 
-// keep notes connections, unless the proxy is closed.
+// keep notes connections, unless the proxy is severed.
 func (p *Proxy) keep(conns ...net.Conn) bool {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
