@@ -72,8 +72,9 @@ func TestPostgresAway(t *testing.T) {
 // slots takes the connections of a Postgres server away from those who use it.
 type slots struct {
 	*fleet
-	url  string
-	held []*pgx.Conn
+	url   string
+	owner *pgx.Conn // has one of the connections as well, all the time
+	held  []*pgx.Conn
 }
 
 func newSlots(f *fleet) *slots {
@@ -82,44 +83,42 @@ func newSlots(f *fleet) *slots {
 	return &slots{fleet: f, url: f.as("neighbour")}
 }
 
-// take cuts the connections of the fleet and makes others, until the server refuses more and
-// the fleet has none.
+// take cuts the connections of the fleet and makes others, until these are all that the server
+// has for others than its owner. That they are refused more does not say so: who else is
+// just refused, or just ends, has a connection too.
 func (s *slots) take() {
 	s.Helper()
+	ctx := context.Background()
+	var err error
+	if s.owner, err = pgx.Connect(ctx, s.fleet.owner); err != nil {
+		s.Fatal(err)
+	}
+	var all int
+	if err := s.owner.QueryRow(ctx, `SELECT current_setting('max_connections')::int
+		- current_setting('superuser_reserved_connections')::int - 1`).Scan(&all); err != nil {
+		s.Fatal(err)
+	}
 	s.claims[0].until("all connections are taken", startTimeout, func() bool {
-		pgtest.Exec(s, s.owner, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename LIKE 'claimrail%'")
-		for {
-			conn, err := pgx.Connect(context.Background(), s.url)
+		if _, err := s.owner.Exec(ctx, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename LIKE 'claimrail%'"); err != nil {
+			s.Fatal(err)
+		}
+		for len(s.held) < all {
+			conn, err := pgx.Connect(ctx, s.url)
 			if err != nil {
 				if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != "53300" { // too many connections
 					s.Fatalf("take a connection: %v", err)
 				}
-				break
+				return false
 			}
 			s.held = append(s.held, conn)
 		}
-		return s.usedByFleet() == 0
+		return true
 	})
-}
-
-// usedByFleet counts the connections that the processes have.
-func (s *slots) usedByFleet() (count int) {
-	s.Helper()
-	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, s.owner)
-	if err != nil {
-		s.Fatal(err)
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	if err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'claimrail%'").Scan(&count); err != nil {
-		s.Fatal(err)
-	}
-	return count
 }
 
 // leave gives the connections back.
 func (s *slots) leave() {
-	for _, conn := range s.held {
+	for _, conn := range append(s.held, s.owner) {
 		_ = conn.Close(context.Background())
 	}
 	s.held = nil
