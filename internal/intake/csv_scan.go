@@ -2,7 +2,6 @@ package intake
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 )
 
@@ -10,23 +9,17 @@ import (
 // rows of ordinary length to be read ahead of it.
 const bufferBytes = 4 * MaxRowBytes
 
-// maxEmptyReads is how often in a row a source may give nothing and no error.
-const maxEmptyReads = 100
-
 // rowScanner cuts CSV into rows and cells, in constant memory. It keeps the bytes
 // as they stand, takes all three line ends, and finds its way back behind a quote
 // that is wrong: then the row ends with its first line, and the next is read afresh.
 type rowScanner struct {
-	source     io.Reader
-	buffer     []byte
-	begin, end int // of what is read and not yet given, in the buffer
-	ended      bool
-	offset     int64 // of begin in the input, in bytes
-	line       int   // at begin, from 1
-	separator  byte
-	limit      int    // of a row, in bytes, its line end not counted; far below bufferBytes
-	overlong   bool   // the row before was cut, and begin is inside it
-	cells      []cell // of the row given last
+	ahead
+	offset    int64 // of begin in the input, in bytes
+	line      int   // at begin, from 1
+	separator byte
+	limit     int    // of a row, in bytes, its line end not counted; far below bufferBytes
+	overlong  bool   // the row before was cut, and begin is inside it
+	cells     []cell // of the row given last
 }
 
 // cell is the place of a cell in its row, in bytes, without the quotes around it.
@@ -48,7 +41,7 @@ type scanned struct {
 }
 
 func newRowScanner(source io.Reader) rowScanner {
-	return rowScanner{source: source, buffer: make([]byte, bufferBytes), line: 1, separator: separators[0], limit: MaxRowBytes}
+	return rowScanner{ahead: newAhead(source, bufferBytes), line: 1, separator: separators[0], limit: MaxRowBytes}
 }
 
 // next gives the next row that is not blank. Errors: io.EOF at the end, and those
@@ -85,30 +78,7 @@ func (s *rowScanner) advance(raw []byte, row *scanned) {
 
 // fill reads on until a row of any allowed length, and the line end behind it,
 // is in the buffer, or the input ends.
-func (s *rowScanner) fill() error {
-	enough := s.limit + len("\r\n")
-	for empty := 0; s.end-s.begin < enough && !s.ended; {
-		if len(s.buffer)-s.begin < enough {
-			s.end = copy(s.buffer, s.buffer[s.begin:s.end])
-			s.begin = 0
-		}
-		n, err := s.source.Read(s.buffer[s.end:])
-		s.end += n
-		switch {
-		case err == io.EOF:
-			s.ended = true
-		case err != nil:
-			return fmt.Errorf("read CSV: %w", err)
-		case n > 0:
-			empty = 0
-		default:
-			if empty++; empty == maxEmptyReads {
-				return fmt.Errorf("read CSV: %w", io.ErrNoProgress)
-			}
-		}
-	}
-	return nil
-}
+func (s *rowScanner) fill() error { return s.read("CSV", s.limit+len("\r\n")) }
 
 // scan reads the row at the start of data.
 func (s *rowScanner) scan(data []byte) scanned {

@@ -127,14 +127,11 @@ func (n *jsonLines) Faults(parcel *Parcel, found []claim.Violation) []Fault {
 
 // lineScanner cuts a file into lines, in constant memory. It keeps the bytes as they stand.
 type lineScanner struct {
-	source     io.Reader
-	buffer     []byte
-	begin, end int // of what is read and not yet given, in the buffer
-	ended      bool
-	offset     int64 // of begin in the input, in bytes
-	line       int   // at begin, from 1
-	whole      bool  // the file is one value, which goes over several lines
-	overlong   bool  // the line given last was cut, and begin is inside it
+	ahead
+	offset   int64 // of begin in the input, in bytes
+	line     int   // at begin, from 1
+	whole    bool  // the file is one value, which goes over several lines
+	overlong bool  // the line given last was cut, and begin is inside it
 }
 
 // longestLine is what must be in the buffer to see that a line ends within the limit.
@@ -147,7 +144,7 @@ func fits(line []byte) bool {
 }
 
 func newLineScanner(source io.Reader) lineScanner {
-	return lineScanner{source: source, buffer: make([]byte, longestLine+SniffBytes), line: 1}
+	return lineScanner{ahead: newAhead(source, longestLine+SniffBytes), line: 1}
 }
 
 // start passes over a byte order mark, and finds out whether the file is one value. A value that
@@ -250,26 +247,4 @@ func (s *lineScanner) cut(data []byte) []byte {
 
 // fill reads on until a line of any allowed length, and the line end behind it, is in the
 // buffer, or the input ends.
-func (s *lineScanner) fill() error {
-	for empty := 0; s.end-s.begin < longestLine && !s.ended; {
-		if len(s.buffer)-s.begin < longestLine {
-			s.end = copy(s.buffer, s.buffer[s.begin:s.end])
-			s.begin = 0
-		}
-		n, err := s.source.Read(s.buffer[s.end:])
-		s.end += n
-		switch {
-		case err == io.EOF:
-			s.ended = true
-		case err != nil:
-			return fmt.Errorf("read NDJSON: %w", err)
-		case n > 0:
-			empty = 0
-		default:
-			if empty++; empty == maxEmptyReads {
-				return fmt.Errorf("read NDJSON: %w", io.ErrNoProgress)
-			}
-		}
-	}
-	return nil
-}
+func (s *lineScanner) fill() error { return s.read("NDJSON", longestLine) }

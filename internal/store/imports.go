@@ -113,6 +113,42 @@ const (
 	FaultsPart          PartKind = "faults"          // what is wrong, as JSON, one on each line
 )
 
+// CheckPart refuses what is no part number n of a file.
+func CheckPart(n int, body []byte) error {
+	if n < 0 || n >= MaxParts || len(body) < 1 || len(body) > MaxPartBytes {
+		return fmt.Errorf("part %d has %d bytes, want 1 to %d bytes and at most %d parts", n, len(body), MaxPartBytes, MaxParts)
+	}
+	return nil
+}
+
+// Old is an import whose parts may go, as an engine knows it.
+type Old struct {
+	Seq       int64 // place in the order of creation
+	Receiving bool  // its bytes never came in
+}
+
+// ForgetAll is what Forget does in every engine: next gives some of the old imports behind a place, in
+// order, and forget removes the parts of one, and tells whether it did. It says of how many.
+func ForgetAll(next func(behind int64) ([]Old, error), forget func(Old) (bool, error)) (int, error) {
+	count, last := 0, int64(0)
+	for {
+		found, err := next(last)
+		if err != nil || len(found) == 0 {
+			return count, err
+		}
+		for _, i := range found {
+			forgotten, err := forget(i)
+			if err != nil {
+				return count, err
+			}
+			if forgotten {
+				count++
+			}
+			last = i.Seq
+		}
+	}
+}
+
 // Imports is the files on their way in, and what became of them. An import's accepted
 // claims and lines are counted by Accept itself, in its transaction: see Submission.Import.
 // So they are exact, whatever happens to the runner, and no report sets them; but for a dry

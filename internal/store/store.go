@@ -107,6 +107,23 @@ func (s PaymentState) Status() Status {
 	}
 }
 
+// PaymentStateOf gives the payment state of a claim by its outbox row.
+func PaymentStateOf(state outbox.State, attempts int) PaymentState {
+	switch state {
+	case outbox.Published:
+		return PaymentNotified
+	case outbox.Dead:
+		return PaymentDeadLettered
+	case outbox.Discarded:
+		return PaymentDiscarded
+	default:
+		if attempts > 0 {
+			return PaymentFailed
+		}
+		return PaymentPending
+	}
+}
+
 // Summary is a claim without its lines: no PHI.
 type Summary struct {
 	Cursor              int64 // place in the order of acceptance; for Filter.Before

@@ -101,7 +101,8 @@ func (s *scanner) advance(n int) {
 	s.offset += int64(n)
 }
 
-// fill reads on until lookAhead bytes are in the buffer, or the input ends.
+// fill reads on until lookAhead bytes are in the buffer, or the input ends. Package intake has the
+// same for its own formats; this package stands without it.
 func (s *scanner) fill() error {
 	for empty := 0; s.end-s.begin < lookAhead && !s.ended; {
 		if len(s.buffer)-s.begin < lookAhead {

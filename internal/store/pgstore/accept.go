@@ -196,7 +196,7 @@ func find(known map[uuid.UUID]stored, c *claim.Claim) (store.Outcome, bool) {
 // add adds the rows of one new claim.
 func (r *acceptRows) add(submission *store.Submission) error {
 	c := submission.Claim
-	warnings, err := encodeWarnings(c.Warnings)
+	warnings, err := store.EncodeWarnings(c.Warnings)
 	if err != nil {
 		return err
 	}
@@ -238,7 +238,7 @@ func (r *acceptRows) add(submission *store.Submission) error {
 	r.messages.net = append(r.messages.net, int64(message.NetFee))
 	r.messages.received = append(r.messages.received, r.now)
 	r.messages.due = append(r.messages.due, r.now)
-	r.messages.postings = append(r.messages.postings, encodePostings(message.Postings))
+	r.messages.postings = append(r.messages.postings, store.EncodePostings(message.Postings))
 	r.messages.traceparent = append(r.messages.traceparent, message.Traceparent)
 	return nil
 }

@@ -242,7 +242,7 @@ func scanSummary(row interface{ Scan(...any) error }, summary *store.Summary, mo
 	switch {
 	case state != nil:
 		payment := store.Payment{Gen: *gen, Attempts: *attempts, Error: *reason}
-		payment.State = paymentState(outbox.State(*state), payment.Attempts)
+		payment.State = store.PaymentStateOf(outbox.State(*state), payment.Attempts)
 		if payment.State == store.PaymentPending || payment.State == store.PaymentFailed {
 			payment.NextAttemptAt = dueAt.UTC()
 		}
@@ -266,22 +266,6 @@ func scanRecord(row interface{ Scan(...any) error }) (record store.Record, err e
 	if err := scanSummary(row, &record.Summary, &key.Submitter, &key.Kind, &key.Value, &record.FirstLineID, &warnings); err != nil {
 		return store.Record{}, err
 	}
-	record.Warnings, err = decodeWarnings(warnings)
+	record.Warnings, err = store.DecodeWarnings(warnings)
 	return record, err
-}
-
-func paymentState(state outbox.State, attempts int) store.PaymentState {
-	switch state {
-	case outbox.Published:
-		return store.PaymentNotified
-	case outbox.Dead:
-		return store.PaymentDeadLettered
-	case outbox.Discarded:
-		return store.PaymentDiscarded
-	default:
-		if attempts > 0 {
-			return store.PaymentFailed
-		}
-		return store.PaymentPending
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/outbox"
 	"github.com/claimrail/claimrail/internal/pgfile"
+	"github.com/claimrail/claimrail/internal/store"
 )
 
 const rowColumns = `claim_id, version, gen, state, attempts, sequence, published_at, net_fee_cents, postings, received_at, traceparent`
@@ -65,7 +66,7 @@ func scanRow(rows pgx.Rows) (outbox.Row, error) {
 		row.PublishedAt = publishedAt.UTC()
 	}
 	var err error
-	row.Postings, err = decodePostings(postings)
+	row.Postings, err = store.DecodePostings(postings)
 	return row, err
 }
 

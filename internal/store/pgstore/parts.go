@@ -33,8 +33,8 @@ const appendPart = theRun + ` INSERT INTO import_parts (import_seq, kind, n, bod
 // AppendPart keeps a part of a file; see store.Imports.
 func (s *Store) AppendPart(ctx context.Context, id uuid.UUID, run int, kind store.PartKind, n int, body []byte) error {
 	what := fmt.Sprintf("keep part %d of %s of import %s", n, kind, id)
-	if n < 0 || n >= store.MaxParts || len(body) < 1 || len(body) > store.MaxPartBytes {
-		return fmt.Errorf("%s: %d bytes, want 1 to %d bytes and at most %d parts", what, len(body), store.MaxPartBytes, store.MaxParts)
+	if err := store.CheckPart(n, body); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return s.change(ctx, what, appendPart, [16]byte(id), run, string(kind), n, body)
 }
@@ -91,34 +91,15 @@ const (
 
 // Forget removes the parts of old imports; see store.Imports.
 func (s *Store) Forget(ctx context.Context, before, now time.Time) (int, error) {
-	count, last := 0, int64(0)
-	for {
-		found, err := s.toForget(ctx, last, before)
-		if err != nil || len(found) == 0 {
-			return count, err
-		}
-		for _, i := range found {
-			forgotten, err := s.forget(ctx, i, now)
-			if err != nil {
-				return count, err
-			}
-			if forgotten {
-				count++
-			}
-			last = i.seq
-		}
-	}
-}
-
-// old is an import that is to be forgotten.
-type old struct {
-	seq       int64
-	receiving bool
+	return store.ForgetAll(
+		func(behind int64) ([]store.Old, error) { return s.toForget(ctx, behind, before) },
+		func(i store.Old) (bool, error) { return s.forget(ctx, i, now) },
+	)
 }
 
 // toForget gives the first of them behind the last.
-func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]old, error) {
-	var found []old
+func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]store.Old, error) {
+	var found []store.Old
 	err := s.read(ctx, "look for imports to forget", func(ctx context.Context, pool *pgxpool.Pool) error {
 		rows, err := pool.Query(ctx, toForget, last, before, importsAtOnce)
 		if err != nil {
@@ -126,8 +107,8 @@ func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]o
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var i old
-			if err := rows.Scan(&i.seq, &i.receiving); err != nil {
+			var i store.Old
+			if err := rows.Scan(&i.Seq, &i.Receiving); err != nil {
 				return err
 			}
 			found = append(found, i)
@@ -139,9 +120,9 @@ func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]o
 
 // forget removes the parts of one import, and tells whether it did: one whose bytes have
 // all come in meanwhile stays as it is.
-func (s *Store) forget(ctx context.Context, i old, now time.Time) (bool, error) {
-	if i.receiving {
-		err := s.change(ctx, "end import that never came in", failReceiving, i.seq, store.NeverReceived, now)
+func (s *Store) forget(ctx context.Context, i store.Old, now time.Time) (bool, error) {
+	if i.Receiving {
+		err := s.change(ctx, "end import that never came in", failReceiving, i.Seq, store.NeverReceived, now)
 		if errors.Is(err, store.ErrLostImport) {
 			return false, nil
 		}
@@ -152,12 +133,12 @@ func (s *Store) forget(ctx context.Context, i old, now time.Time) (bool, error) 
 	for {
 		var mine, gone int
 		err := s.schema.Write(ctx, "forget parts of import", func(ctx context.Context, tx *pgfile.Tx) error {
-			tx.Queue(forgetParts, i.seq, partsAtOnce).QueryRow(func(row pgx.Row) error { return row.Scan(&mine, &gone) })
+			tx.Queue(forgetParts, i.Seq, partsAtOnce).QueryRow(func(row pgx.Row) error { return row.Scan(&mine, &gone) })
 			if err := tx.Flush(ctx); err != nil {
 				return err
 			}
 			if mine > 0 && gone < partsAtOnce {
-				tx.Queue("UPDATE imports SET forgotten = TRUE WHERE seq = $1", i.seq)
+				tx.Queue("UPDATE imports SET forgotten = TRUE WHERE seq = $1", i.Seq)
 			}
 			return nil
 		})

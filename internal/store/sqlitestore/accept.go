@@ -171,14 +171,14 @@ func find(known map[uuid.UUID]stored, c *claim.Claim) (store.Outcome, bool) {
 // add adds the rows of one new claim.
 func (r *acceptRows) add(submission *store.Submission) error {
 	c := submission.Claim
-	warnings, err := encodeWarnings(c.Warnings)
+	warnings, err := store.EncodeWarnings(c.Warnings)
 	if err != nil {
 		return err
 	}
 	r.lastSeq++
 	seq, receivedAt := r.lastSeq, sqlitefile.Micros(r.now)
 	r.claims = append(r.claims, seq, c.ID[:], c.Version, c.Key.Submitter, string(c.Key.Kind), c.Key.Value, c.ExternalID,
-		c.Fingerprint[:], r.lastLine+1, len(c.Lines), int64(c.NetFee()), int64(c.ExpectedPlanPayment()), warnings, receivedAt)
+		c.Fingerprint[:], r.lastLine+1, len(c.Lines), int64(c.NetFee()), int64(c.ExpectedPlanPayment()), nullable(warnings), receivedAt)
 	for i := range c.Lines {
 		r.lastLine++
 		r.lines = append(r.lines, lineValues(r.lastLine, seq, &c.Lines[i])...)
@@ -201,18 +201,20 @@ func (r *acceptRows) add(submission *store.Submission) error {
 	}
 	message := submission.Message(r.now)
 	r.messages = append(r.messages, seq, c.ID[:], message.Version, message.Gen, string(outbox.Pending), receivedAt, 0,
-		"", 0, 0, int64(message.NetFee), encodePostings(message.Postings), sqlitefile.Micros(message.AcceptedAt), message.Traceparent)
+		"", 0, 0, int64(message.NetFee), store.EncodePostings(message.Postings), sqlitefile.Micros(message.AcceptedAt), message.Traceparent)
 	return nil
 }
 
 func lineValues(id, claimSeq int64, line *claim.Line) []any {
-	quadrant := sql.NullString{String: line.Quadrant, Valid: line.Quadrant != ""}
 	return []any{
-		id, claimSeq, line.ServiceDate.Unix(), line.Procedure, quadrant, line.PlanGroupNumber,
+		id, claimSeq, line.ServiceDate.Unix(), line.Procedure, nullable(line.Quadrant), line.PlanGroupNumber,
 		line.SubscriberNumber.Reveal(), int64(line.ProviderNPI), int64(line.ProviderFees), int64(line.AllowedFees),
 		int64(line.MemberCoinsurance), int64(line.MemberCopay),
 	}
 }
+
+// nullable gives NULL for an empty text.
+func nullable(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
 
 // insertAll writes what was collected.
 func (s *Store) insertAll(ctx context.Context, tx *sql.Tx, rows *acceptRows) error {

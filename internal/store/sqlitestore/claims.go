@@ -225,7 +225,7 @@ func scanSummary(row interface{ Scan(...any) error }, summary *store.Summary, mo
 	switch {
 	case state.Valid:
 		payment := store.Payment{Gen: int(gen.Int64), Attempts: int(attempts.Int64), Error: reason.String}
-		payment.State = paymentState(outbox.State(state.String), payment.Attempts)
+		payment.State = store.PaymentStateOf(outbox.State(state.String), payment.Attempts)
 		if payment.State == store.PaymentPending || payment.State == store.PaymentFailed {
 			payment.NextAttemptAt = sqlitefile.Time(dueAt.Int64)
 		}
@@ -249,22 +249,6 @@ func scanRecord(row interface{ Scan(...any) error }) (record store.Record, err e
 	if err := scanSummary(row, &record.Summary, &key.Submitter, &key.Kind, &key.Value, &record.FirstLineID, &warnings); err != nil {
 		return store.Record{}, err
 	}
-	record.Warnings, err = decodeWarnings(warnings)
+	record.Warnings, err = store.DecodeWarnings(warnings.String)
 	return record, err
-}
-
-func paymentState(state outbox.State, attempts int) store.PaymentState {
-	switch state {
-	case outbox.Published:
-		return store.PaymentNotified
-	case outbox.Dead:
-		return store.PaymentDeadLettered
-	case outbox.Discarded:
-		return store.PaymentDiscarded
-	default:
-		if attempts > 0 {
-			return store.PaymentFailed
-		}
-		return store.PaymentPending
-	}
 }

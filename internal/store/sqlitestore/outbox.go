@@ -11,6 +11,7 @@ import (
 
 	"github.com/claimrail/claimrail/internal/outbox"
 	"github.com/claimrail/claimrail/internal/sqlitefile"
+	"github.com/claimrail/claimrail/internal/store"
 )
 
 const rowColumns = `claim_id, version, gen, state, attempts, sequence, published_at, net_fee_cents, postings, accepted_at,
@@ -60,7 +61,7 @@ func scanRow(rows *sql.Rows) (outbox.Row, error) {
 	row.PublishedAt = sqlitefile.Time(publishedAt)
 	row.AcceptedAt = sqlitefile.Time(acceptedAt)
 	var err error
-	row.Postings, err = decodePostings(postings)
+	row.Postings, err = store.DecodePostings(postings)
 	return row, err
 }
 

@@ -31,8 +31,8 @@ const appendPart = "INSERT INTO import_parts (import_seq, kind, n, body) SELECT 
 // AppendPart keeps a part of a file; see store.Imports.
 func (s *Store) AppendPart(ctx context.Context, id uuid.UUID, run int, kind store.PartKind, n int, body []byte) error {
 	what := fmt.Sprintf("keep part %d of %s of import %s", n, kind, id)
-	if n < 0 || n >= store.MaxParts || len(body) < 1 || len(body) > store.MaxPartBytes {
-		return fmt.Errorf("%s: %d bytes, want 1 to %d bytes and at most %d parts", what, len(body), store.MaxPartBytes, store.MaxParts)
+	if err := store.CheckPart(n, body); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return translate(s.file.Write(ctx, what, func(ctx context.Context, tx *sql.Tx) error {
 		return wantRow(tx.ExecContext(ctx, appendPart, id[:], run, string(kind), n, body))
@@ -86,42 +86,23 @@ const (
 
 // Forget removes the parts of old imports; see store.Imports.
 func (s *Store) Forget(ctx context.Context, before, now time.Time) (int, error) {
-	count, last := 0, int64(0)
-	for {
-		found, err := s.toForget(ctx, last, before)
-		if err != nil || len(found) == 0 {
-			return count, err
-		}
-		for _, i := range found {
-			forgotten, err := s.forget(ctx, i, now)
-			if err != nil {
-				return count, err
-			}
-			if forgotten {
-				count++
-			}
-			last = i.seq
-		}
-	}
-}
-
-// old is an import that is to be forgotten.
-type old struct {
-	seq       int64
-	receiving bool
+	return store.ForgetAll(
+		func(behind int64) ([]store.Old, error) { return s.toForget(ctx, behind, before) },
+		func(i store.Old) (bool, error) { return s.forget(ctx, i, now) },
+	)
 }
 
 // toForget gives the first of them behind the last.
-func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]old, error) {
+func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]store.Old, error) {
 	rows, err := s.file.Reader().QueryContext(ctx, toForget, last, sqlitefile.Micros(before), importsAtOnce)
 	if err != nil {
 		return nil, fmt.Errorf("look for imports to forget: %w", translate(err))
 	}
 	defer func() { _ = rows.Close() }()
-	var found []old
+	var found []store.Old
 	for rows.Next() {
-		var i old
-		if err := rows.Scan(&i.seq, &i.receiving); err != nil {
+		var i store.Old
+		if err := rows.Scan(&i.Seq, &i.Receiving); err != nil {
 			return nil, fmt.Errorf("look for imports to forget: %w", translate(err))
 		}
 		found = append(found, i)
@@ -134,10 +115,10 @@ func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]o
 
 // forget removes the parts of one import, and tells whether it did: one whose bytes have
 // all come in meanwhile stays as it is.
-func (s *Store) forget(ctx context.Context, i old, now time.Time) (bool, error) {
-	if i.receiving {
+func (s *Store) forget(ctx context.Context, i store.Old, now time.Time) (bool, error) {
+	if i.Receiving {
 		err := s.file.Write(ctx, "end import that never came in", func(ctx context.Context, tx *sql.Tx) error {
-			return wantRow(tx.ExecContext(ctx, failReceiving, store.NeverReceived, sqlitefile.Micros(now), i.seq))
+			return wantRow(tx.ExecContext(ctx, failReceiving, store.NeverReceived, sqlitefile.Micros(now), i.Seq))
 		})
 		if errors.Is(err, store.ErrLostImport) {
 			return false, nil
@@ -149,9 +130,9 @@ func (s *Store) forget(ctx context.Context, i old, now time.Time) (bool, error) 
 	for {
 		removed := int64(0)
 		err := s.file.Write(ctx, "forget parts of import", func(ctx context.Context, tx *sql.Tx) (err error) {
-			removed, err = countRows(tx.ExecContext(ctx, forgetParts, i.seq, partsAtOnce))
+			removed, err = countRows(tx.ExecContext(ctx, forgetParts, i.Seq, partsAtOnce))
 			if err == nil && removed < partsAtOnce {
-				_, err = tx.ExecContext(ctx, "UPDATE imports SET forgotten = 1 WHERE seq = ?", i.seq)
+				_, err = tx.ExecContext(ctx, "UPDATE imports SET forgotten = 1 WHERE seq = ?", i.Seq)
 			}
 			return err
 		})

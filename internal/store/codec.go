@@ -1,4 +1,4 @@
-package pgstore
+package store
 
 import (
 	"encoding/json"
@@ -20,8 +20,9 @@ type storedWarning struct {
 	Message string `json:"message"`
 }
 
-// encodeWarnings gives JSON, or an empty text where there is none.
-func encodeWarnings(warnings []claim.Violation) (string, error) {
+// EncodeWarnings gives warnings as an engine keeps them: JSON, or an empty text where there
+// are none.
+func EncodeWarnings(warnings []claim.Violation) (string, error) {
 	if len(warnings) == 0 {
 		return "", nil
 	}
@@ -36,7 +37,8 @@ func encodeWarnings(warnings []claim.Violation) (string, error) {
 	return string(text), nil
 }
 
-func decodeWarnings(text string) ([]claim.Violation, error) {
+// DecodeWarnings reads what EncodeWarnings gave.
+func DecodeWarnings(text string) ([]claim.Violation, error) {
 	if text == "" {
 		return nil, nil
 	}
@@ -61,8 +63,8 @@ func warnedField(name string) claim.Field {
 	return field
 }
 
-// encodePostings gives "npi cents,npi cents".
-func encodePostings(postings []event.Posting) string {
+// EncodePostings gives postings as an engine keeps them: "npi cents,npi cents".
+func EncodePostings(postings []event.Posting) string {
 	text := make([]byte, 0, 24*len(postings))
 	for i, posting := range postings {
 		if i > 0 {
@@ -75,7 +77,8 @@ func encodePostings(postings []event.Posting) string {
 	return string(text)
 }
 
-func decodePostings(text string) ([]event.Posting, error) {
+// DecodePostings reads what EncodePostings gave.
+func DecodePostings(text string) ([]event.Posting, error) {
 	postings := make([]event.Posting, 0, 1+strings.Count(text, ","))
 	for item := range strings.SplitSeq(text, ",") {
 		npi, cents, _ := strings.Cut(item, " ")
