@@ -23,8 +23,8 @@ const (
 	maxToldFaults = 50 // of one file
 )
 
-// An import allocates much that is garbage at once, and holds some 20 MiB. The collector runs
-// late, but for a limit, so that a large file needs little more than a small one.
+// Most of what an import allocates is garbage at once. The collector runs late, for speed, but never
+// lets the heap grow far beyond this limit; SQLite's caches come on top of it.
 const (
 	importGCPercent = 400
 	importMemory    = 72 << 20 // bytes
