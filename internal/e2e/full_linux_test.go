@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/claimrail/claimrail/internal/claim"
 )
 
 // filler is the file that takes what room there is.
@@ -95,6 +97,53 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("got %d claims sent, %d acknowledged, %d settled, want all of them", claims, acknowledged, report.Settled)
 	}
 	t.Logf("%d claims in %d requests: %d acknowledged, %d answered with 503", claims, sent, l.acknowledged.Load(), l.denied.Load())
+}
+
+// A file that is sent while the disk is full is answered with 503 and a time to come again, and
+// leaves nothing behind; one that is being imported when the disk fills goes on when there is
+// room again. In the end each has the counts of a quiet day, in the same process.
+func TestImportDiskFull(t *testing.T) {
+	t.Parallel()
+	random := newRandom(t)
+	s, h := newSystem(t), newHistory()
+	file := s.newImportFile(h, random, "march")
+	disk := s.newSmallDisk(".", "96m")
+	s.start()
+	process := s.server
+	s.awaitImport(s.upload(strings.TrimSuffix(file.path, ".csv")+"-known.csv", http.StatusAccepted))
+	s.fill(disk)
+	if id := s.upload(file.path, http.StatusServiceUnavailable); id != "" {
+		t.Errorf("on a full disk: got import %s, want none", id)
+	}
+	s.free(disk)
+	id := s.upload(file.path, http.StatusAccepted)
+	s.until("some of it is accepted", importTimeout, func() bool {
+		i := s.importState(id)
+		return i.Claims.Accepted > 0 || i.State == "done"
+	})
+	s.fill(disk)
+	s.until("single claims are refused", startTimeout, func() bool {
+		_, v := s.attempt(h, newForm(claim.ExternalKey, "probe", 100))
+		return v != acknowledged
+	})
+	interrupted := s.importState(id).State != "done"
+	s.free(disk)
+	if got := s.awaitImport(id); got.State != "done" || got.Claims != file.want {
+		t.Errorf("after a full disk: got %s %s, %+v, want %+v", got.State, got.Error, got.Claims, file.want)
+	}
+	for _, i := range s.imports() {
+		if i.State != "done" && i.State != "cancelled" {
+			t.Errorf("import %s: got it %s, want all ended", i.ID, i.State)
+		}
+	}
+	s.accept(h, newForm(claim.ExternalKey, "probe", 100))
+	if s.server != process {
+		t.Error("the server is another")
+	}
+	if report := s.finish(h); int64(report.Settled) != file.want.Accepted+file.want.Duplicate+1 {
+		t.Errorf("got %d claims settled, want %d", report.Settled, file.want.Accepted+file.want.Duplicate+1)
+	}
+	t.Logf("interrupted: %t; %+v", interrupted, file.want)
 }
 
 // A broker that can not write its files any more costs no claim: they go in and are marked
