@@ -228,6 +228,37 @@ func TestFileSourceBreaks(t *testing.T) {
 	}
 }
 
+// stuck is a source that gives nothing more, and neither ends nor breaks.
+type stuck struct{}
+
+// Read implements io.Reader.
+func (stuck) Read([]byte) (int, error) { return 0, nil }
+
+// A source that gives nothing more, without an end, is an error, and keeps no reader for ever.
+func TestFileSourceStuck(t *testing.T) {
+	t.Parallel()
+	lines := strings.Repeat(expand("[{<line>}]\n"), 20_000)
+	csv := csvHead + "\n" + strings.Repeat(csvRow+"\n", 1000)
+	for name, text := range map[string]string{"lines": lines, "CSV": csv, "X12": "ISA*00*          *00*"} {
+		for _, kept := range []int{0, 10, len(text)} {
+			file, err := intake.Open(io.MultiReader(strings.NewReader(text[:kept]), stuck{}), intake.Options{})
+			for err == nil {
+				_, err = file.Next()
+			}
+			if !errors.Is(err, io.ErrNoProgress) {
+				t.Errorf("%s, stuck after %d: got %v, want %v", name, kept, err, io.ErrNoProgress)
+			}
+		}
+	}
+	x, err := intake.NewX12(stuck{})
+	for err == nil {
+		_, err = x.Next()
+	}
+	if !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("X12: got %v, want %v", err, io.ErrNoProgress)
+	}
+}
+
 // The bytes that were read are those of the file as sent, all of them at its end.
 func TestReadBytes(t *testing.T) {
 	t.Parallel()
