@@ -75,7 +75,10 @@ func (b *Broker) ensureStream(ctx context.Context) (made bool, err error) {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		wanted := b.streamConfig(jetstream.StreamConfig{Replicas: 1})
 		return true, b.replicate(wanted, 1, func(config jetstream.StreamConfig) error {
-			return b.create(ctx, config)
+			return create(ctx, func() error {
+				_, err := b.js.CreateStream(ctx, config)
+				return err
+			})
 		})
 	case err != nil:
 		return false, err
@@ -90,19 +93,20 @@ func (b *Broker) ensureStream(ctx context.Context) (made bool, err error) {
 	})
 }
 
-// Tries to make a stream while the folder of the one before is still being removed.
+// Tries to make a stream, or a consumer, while the folder of the one before is still being
+// removed.
 const (
 	createTries = 20
 	createPause = 50 * time.Millisecond
 )
 
-// create makes the stream. The broker answers that one is deleted before its folder is
-// gone, and can not make another until then.
-func (b *Broker) create(ctx context.Context, config jetstream.StreamConfig) error {
+// create makes a stream or a consumer. The broker answers that one is deleted before its folder
+// is gone, and can not make another until then.
+func create(ctx context.Context, put func() error) error {
 	for tries := 1; ; tries++ {
-		_, err := b.js.CreateStream(ctx, config)
+		err := put()
 		var refused *jetstream.APIError
-		if err == nil || tries == createTries || !errors.As(err, &refused) || !strings.Contains(refused.Description, "creating store for stream") {
+		if err == nil || tries == createTries || !errors.As(err, &refused) || !strings.Contains(refused.Description, "creating store for") {
 			return err
 		}
 		select {
@@ -180,7 +184,10 @@ func (b *Broker) ensureConsumer(ctx context.Context) (consumer jetstream.Consume
 	if !made && reflect.DeepEqual(wanted, consumer.CachedInfo().Config) {
 		return consumer, false, nil
 	}
-	consumer, err = b.js.CreateOrUpdateConsumer(ctx, event.StreamName, wanted)
+	err = create(ctx, func() (err error) {
+		consumer, err = b.js.CreateOrUpdateConsumer(ctx, event.StreamName, wanted)
+		return err
+	})
 	return consumer, made, err
 }
 
