@@ -15,6 +15,7 @@ import (
 	"github.com/claimrail/claimrail/internal/outbox"
 	"github.com/claimrail/claimrail/internal/payment"
 	"github.com/claimrail/claimrail/internal/store"
+	"github.com/claimrail/claimrail/internal/verify"
 )
 
 // Waits of a stop. Together they stay within stopTimeout.
@@ -37,6 +38,7 @@ type line struct {
 	imports   *bulk.Desk
 	relay     *outbox.Relay
 	sweep     *outbox.Sweep
+	sampler   *verify.Sampler
 
 	// Of payments.
 	ledger   payment.Ledger
@@ -76,6 +78,9 @@ func (l *line) open(ctx context.Context, c config) (err error) {
 		l.validator = &claim.Validator{Rules: c.Rules, Identity: claim.NewIdentity(secret), Now: time.Now}
 		pace := outbox.Config{Rows: l.claims, Line: l.broker, Logger: l.logger, Now: time.Now, Random: rand.Float64}
 		l.relay, l.sweep = outbox.NewRelay(pace), outbox.NewSweep(pace)
+		l.sampler = &verify.Sampler{
+			Database: l.claims, Payments: l.broker, Identity: l.validator.Identity, Logger: l.logger, Now: time.Now, Random: rand.Int64N,
+		}
 		l.committer = store.NewCommitter(waking{l.claims, l.relay.Wake}, time.Now, l.logger)
 		l.imports = bulk.NewDesk(l.claims, l.committer, l.validator, time.Now, l.logger)
 		l.imports.Alone = c.DatabaseURL == "" // under the lock of the data directory
@@ -116,7 +121,7 @@ func (l *line) stages() []stage {
 	}
 	if l.role.claims() {
 		stages = append(stages, stage{"sweep", l.sweep.Run},
-			stage{"hints", func(ctx context.Context) error { return l.broker.Hints(ctx, l.sweep.Hint) }})
+			stage{"hints", func(ctx context.Context) error { return l.broker.Hints(ctx, l.sweep.Hint) }}, stage{"sampler", l.sampler.Run})
 	}
 	if l.role.payments() {
 		stages = append(stages,

@@ -69,6 +69,12 @@ func (m *meter) countClaims(l *line) {
 	m.count("claimrail_sweep_resent_total", "Claims sent again because payments did not know them.", &l.sweep.Stats.Resent)
 	m.count("claimrail_sweep_conflicts_total", "Answers that told another amount than the claim's.", &l.sweep.Stats.Conflicts)
 	m.count("claimrail_sweep_database_errors_total", "Failures of the claims database, seen by the sweep.", &l.sweep.Stats.DatabaseErrors)
+	m.count("claimrail_verify_claims_total", "Claims drawn at random and verified, a hundred a minute.", &l.sampler.Stats.Claims)
+	m.count("claimrail_verify_breaches_total", "Rules that these claims broke.", &l.sampler.Stats.Breaches)
+	m.count("claimrail_verify_failed_total", "Draws that could not be verified to the end.", &l.sampler.Stats.Failed)
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "claimrail_verify_last_timestamp_seconds", Help: "When a draw was last verified to the end, in seconds since 1970; 0: not yet.",
+	}, func() float64 { return float64(l.sampler.Stats.LastAt.Load()) }))
 }
 
 // countPayments makes the counters of payments.
