@@ -54,18 +54,24 @@ func (s *system) settled() {
 // server needs to be running.
 func (s *system) audit(h *history) verify.Report {
 	s.Helper()
+	claims, ledger, leave := s.databases()
+	defer leave()
+	return s.hold(h, claims, ledger)
+}
+
+// databases opens both databases to be read, until leave is called.
+func (s *system) databases() (claims *sqlitestore.Store, ledger *sqliteledger.Ledger, leave func()) {
+	s.Helper()
 	ctx := context.Background()
 	claims, err := sqlitestore.OpenExisting(ctx, filepath.Join(s.dir, claimsFile))
 	if err != nil {
 		s.Fatal(err)
 	}
-	defer func() { _ = claims.Close() }() // only read
-	ledger, err := sqliteledger.OpenExisting(ctx, filepath.Join(s.dir, paymentsFile))
+	ledger, err = sqliteledger.OpenExisting(ctx, filepath.Join(s.dir, paymentsFile))
 	if err != nil {
 		s.Fatal(err)
 	}
-	defer func() { _ = ledger.Close() }() // only read
-	return s.hold(h, claims, ledger)
+	return claims, ledger, func() { _, _ = claims.Close(), ledger.Close() }
 }
 
 // hold is audit, whatever the databases are.

@@ -29,6 +29,9 @@ const (
 type history struct {
 	mu         sync.Mutex
 	operations map[claim.Key]*operation
+	era        int            // grows with each cut of the power
+	sealed     bool           // the power is about to be cut, or is: nobody hears an answer
+	found      map[string]int // of the last check, by kind
 }
 
 // operation is all requests under one key.
@@ -47,8 +50,8 @@ type receipt struct {
 
 func newHistory() *history { return &history{operations: map[claim.Key]*operation{}} }
 
-// attempt notes that the claim is about to be sent.
-func (h *history) attempt(f form) {
+// attempt notes that the claim is about to be sent, and when.
+func (h *history) attempt(f form) (era int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	op := h.operations[f.key]
@@ -58,14 +61,16 @@ func (h *history) attempt(f form) {
 	}
 	op.attempts++
 	op.doubtful[f.netFee]++
+	return h.era
 }
 
-// conclude notes what became of an attempt. What is unknown stays in doubt.
-func (h *history) conclude(f form, v verdict, told receipt) {
+// conclude notes what became of an attempt. What is unknown stays in doubt, and what came too
+// late: after the instant at which the power was cut.
+func (h *history) conclude(era int, f form, v verdict, told receipt) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	op := h.operations[f.key]
-	if v == unknown {
+	if v == unknown || h.sealed || era != h.era {
 		return
 	}
 	if op.doubtful[f.netFee]--; op.doubtful[f.netFee] == 0 {
@@ -74,6 +79,21 @@ func (h *history) conclude(f form, v verdict, told receipt) {
 	if v == acknowledged {
 		op.receipts[told]++
 	}
+}
+
+// seal notes that the power is cut from now on: what is told later does not count.
+func (h *history) seal() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sealed = true
+}
+
+// unseal notes that the power is back. What was asked before stays in doubt for ever.
+func (h *history) unseal() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sealed = false
+	h.era++
 }
 
 // writeOff notes that the claim was discarded.
@@ -108,7 +128,9 @@ func (h *history) check(stored []storedClaim, paid []receipt) []finding {
 	var found []finding
 	report := func(kind, format string, args ...any) {
 		found = append(found, finding{kind, fmt.Sprintf(format, args...)})
+		h.found[kind]++
 	}
+	h.found = map[string]int{}
 	byKey := map[claim.Key][]storedClaim{}
 	for _, c := range stored {
 		byKey[c.key] = append(byKey[c.key], c)
@@ -209,12 +231,10 @@ func TestChecker(t *testing.T) {
 	sent := func() *history {
 		h := newHistory()
 		for _, f := range []form{one, one, two, doubt, discarded} {
-			h.attempt(f)
-			h.conclude(f, map[bool]verdict{true: unknown, false: acknowledged}[f.key == doubt.key], told(f))
+			h.conclude(h.attempt(f), f, map[bool]verdict{true: unknown, false: acknowledged}[f.key == doubt.key], told(f))
 		}
 		for _, f := range []form{denied, one.other()} {
-			h.attempt(f)
-			h.conclude(f, refused, receipt{})
+			h.conclude(h.attempt(f), f, refused, receipt{})
 		}
 		h.writeOff(discarded)
 		return h
@@ -254,9 +274,26 @@ func TestChecker(t *testing.T) {
 	}
 	h, changed := sent(), two
 	changed.netFee++ // and the answer tells another claim than the one before
-	h.attempt(changed)
-	h.conclude(changed, acknowledged, told(changed))
+	h.conclude(h.attempt(changed), changed, acknowledged, told(changed))
 	if found := h.check(soundClaims, soundPaid); len(found) != 1 || found[0].kind != duplicated || !strings.Contains(found[0].text, "2 different claims") {
 		t.Errorf("two claims under one key: got %v, want one finding", found)
+	}
+}
+
+// What is told while the power is cut, or was asked before that, binds nobody; what was told
+// before binds as ever.
+func TestCheckerOverPowerCut(t *testing.T) {
+	t.Parallel()
+	before, late, during := newForm(claim.ExternalKey, "before", 100), newForm(claim.ExternalKey, "late", 200), newForm(claim.ExternalKey, "during", 300)
+	h := newHistory()
+	h.conclude(h.attempt(before), before, acknowledged, receipt{"before", 100})
+	era := h.attempt(late)
+	h.seal()
+	h.conclude(h.attempt(during), during, acknowledged, receipt{"during", 300})
+	h.unseal()
+	h.conclude(era, late, acknowledged, receipt{"late", 200})
+	h.check(nil, nil)
+	if diff := cmp.Diff(map[string]int{lost: 1}, h.found); diff != "" {
+		t.Errorf("nothing is stored: want -, got +:\n%s", diff)
 	}
 }

@@ -47,26 +47,32 @@ type instance struct {
 // newFleet starts so many processes of each role. All ends with the test.
 func newFleet(t *testing.T, each int, settings ...string) *fleet {
 	t.Helper()
-	f := &fleet{T: t, postgres: pgtest.StartOwn(t, settings...), nats: newCluster(t)}
-	f.owner = f.postgres.Database(t)
+	f := &fleet{T: t, postgres: pgtest.StartOwn(t, settings...), nats: newCluster(t, t.TempDir())}
+	f.populate(each)
+	return f
+}
+
+// populate makes the database and starts so many processes of each role.
+func (f *fleet) populate(each int) {
+	f.Helper()
+	f.owner = f.postgres.Database(f)
 	roles, err := os.ReadFile("../pgfile/roles.sql")
 	if err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
-	pgtest.Exec(t, f.owner, string(roles))
+	pgtest.Exec(f, f.owner, string(roles))
 	f.environ = []string{
 		"CLAIMRAIL_DATABASE_URL=" + f.as("claimrail_claims"), "CLAIMRAIL_PAYMENTS_DATABASE_URL=" + f.as("claimrail_payments"),
 		"CLAIMRAIL_NATS_URL=" + f.nats.url(), "CLAIMRAIL_LISTEN=127.0.0.1:0",
 	}
 	if code, output := f.run("migrate"); code != 0 {
-		t.Fatalf("migrate: got exit code %d: %s", code, output)
+		f.Fatalf("migrate: got exit code %d: %s", code, output)
 	}
 	for i := range each {
 		f.claims = append(f.claims, f.newInstance(fmt.Sprint("claim-process ", i), "claim-process"))
 		f.payments = append(f.payments, f.newInstance(fmt.Sprint("payments ", i), "payments"))
 	}
 	f.nats.whole()
-	return f
 }
 
 // as gives the URL of the database for a role.

@@ -22,12 +22,18 @@ const seedVariable = "E2E_SEED"
 // newRandom gives a source that can be had again from what it logs.
 func newRandom(t *testing.T) *rand.Rand {
 	t.Helper()
+	seed := newSeed()
+	t.Logf("%s=%d go test -run '^%s$' draws the same again", seedVariable, seed, t.Name())
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// newSeed gives what the variable says, or a number of this run.
+func newSeed() uint64 {
 	seed, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64)
 	if err != nil {
 		seed = rand.Uint64()
 	}
-	t.Logf("%s=%d go test -run '^%s$' draws the same again", seedVariable, seed, t.Name())
-	return rand.New(rand.NewPCG(seed, 0))
+	return seed
 }
 
 // clients is how many clients a load has. Each sends one claim at a time, or two at once.
@@ -115,7 +121,7 @@ func (l *load) send(ctx context.Context, f form) bool {
 
 // try sends a claim once. status is 0 where there was no answer.
 func (l *load) try(url string, f form) (v verdict, status int) {
-	l.history.attempt(f)
+	era := l.history.attempt(f)
 	l.inFlight.Add(1)
 	a, err := l.post(url, f)
 	l.inFlight.Add(-1)
@@ -126,7 +132,7 @@ func (l *load) try(url string, f form) (v verdict, status int) {
 	if err != nil {
 		l.Errorf("claim %s: %v", f.key.Value, err)
 	}
-	l.history.conclude(f, v, told)
+	l.history.conclude(era, f, v, told)
 	switch {
 	case a.status == http.StatusServiceUnavailable:
 		l.denied.Add(1)

@@ -36,11 +36,11 @@ type cluster struct {
 	stream jetstream.JetStream
 }
 
-// newCluster starts a cluster and waits until a stream can be on all of its servers. It
-// ends with the test.
-func newCluster(t *testing.T) *cluster {
+// newCluster starts a cluster with its files in the folder, and waits until a stream can be on
+// all of its servers. It ends with the test.
+func newCluster(t *testing.T, folder string) *cluster {
 	t.Helper()
-	c := &cluster{T: t, folder: t.TempDir(), nodes: make([]*server, natsNodes)}
+	c := &cluster{T: t, folder: folder, nodes: make([]*server, natsNodes)}
 	ports := freePorts(t, 2*natsNodes)
 	c.ports = ports[:natsNodes]
 	var routes []string

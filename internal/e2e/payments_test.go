@@ -38,10 +38,10 @@ func (s *system) exec(db *sql.DB, statement string) {
 // accept sends a claim that has to be stored, notes it in the history, and gives its id.
 func (s *system) accept(h *history, f form) string {
 	s.Helper()
-	h.attempt(f)
+	era := h.attempt(f)
 	a, err := s.post(s.server.url, f)
 	v, told, wrong := judge(f, a, err)
-	h.conclude(f, v, told)
+	h.conclude(era, f, v, told)
 	if err != nil || wrong != nil || v != acknowledged {
 		s.Fatalf("claim %s: got %d %s, %v, %v, want it stored", f.key.Value, a.status, a.body, err, wrong)
 	}

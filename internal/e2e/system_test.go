@@ -37,6 +37,7 @@ type system struct {
 	name    string // in what is said of it
 	dir     string
 	home    string   // where the servers run; there is no .env in it
+	program string   // of the servers
 	args    []string // that start one
 	environ []string // its settings
 	log     *journal
@@ -56,6 +57,7 @@ func newSystem(t *testing.T) *system {
 	t.Helper()
 	folder := t.TempDir()
 	s := &system{T: t, name: "servers", dir: filepath.Join(folder, "data"), home: filepath.Join(folder, "home"), log: newJournal()}
+	s.program = os.Getenv(programVariable)
 	s.args = []string{"serve", "--listen", "127.0.0.1:0", "--data-dir", s.dir, "--log-level", "debug"}
 	if err := os.Mkdir(s.home, 0o700); err != nil {
 		t.Fatal(err)
@@ -77,7 +79,7 @@ func newSystem(t *testing.T) *system {
 // spawn starts the program. It runs until it ends by itself or is killed.
 func (s *system) spawn(stderr *journal, args ...string) *server {
 	s.Helper()
-	cmd := exec.Command(os.Getenv(programVariable), args...)
+	cmd := exec.Command(s.program, args...)
 	cmd.Dir = s.home
 	cmd.Env = append([]string{"HOME=" + s.home, "USER=tester"}, s.environ...)
 	cmd.Stderr = stderr

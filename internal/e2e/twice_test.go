@@ -50,10 +50,10 @@ func TestSentTwice(t *testing.T) {
 // attempt sends a claim that gets an answer, and notes it in the history.
 func (s *system) attempt(h *history, f form) (answer, verdict) {
 	s.Helper()
-	h.attempt(f)
+	era := h.attempt(f)
 	a, err := s.post(s.server.url, f)
 	v, told, wrong := judge(f, a, err)
-	h.conclude(f, v, told)
+	h.conclude(era, f, v, told)
 	if err != nil || wrong != nil {
 		s.Errorf("claim %s: got %d %s, %v, %v", f.key.Value, a.status, a.body, err, wrong)
 	}

@@ -31,6 +31,17 @@ type Own struct {
 // that listens needs listen_addresses and port. It ends with the test.
 func StartOwn(t testing.TB, settings ...string) *Own {
 	t.Helper()
+	folder, err := os.MkdirTemp("", "claimrail-postgres-own-")
+	if err != nil {
+		t.Fatalf("make cluster: %v", err)
+	}
+	return StartOwnIn(t, folder, settings...)
+}
+
+// StartOwnIn is StartOwn with the files in a folder, which is there and empty, with a path short
+// enough for that of a socket, and goes with the test.
+func StartOwnIn(t testing.TB, folder string, settings ...string) *Own {
+	t.Helper()
 	here := thisMachine()
 	if here.binaries() == "" && here.facts().apt {
 		if err := here.install(t.Context()); err != nil {
@@ -43,10 +54,6 @@ func StartOwn(t testing.TB, settings ...string) *Own {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	folder, err := os.MkdirTemp("", "claimrail-postgres-own-")
-	if err != nil {
-		t.Fatalf("make cluster: %v", err)
-	}
 	o := &Own{cluster: cluster{binaries: binaries, folder: folder}}
 	for _, setting := range settings {
 		o.options = append(o.options, "-c", setting)

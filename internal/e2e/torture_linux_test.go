@@ -1,0 +1,114 @@
+package e2e_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+)
+
+// Variables of TestTorture, which the Makefile sets.
+const (
+	tortureVariable  = "E2E_TORTURE"  // not empty: it is run
+	killsVariable    = "E2E_KILLS"    // of the embedded server
+	roundsVariable   = "E2E_ROUNDS"   // in each of which all of a fleet is killed once, in turn
+	cutsVariable     = "E2E_CUTS"     // of the power, for each rig
+	messagesVariable = "E2E_MESSAGES" // that are played again
+)
+
+// The short form, which is run where the variables are not set.
+const (
+	shortKills    = 15
+	shortRounds   = 1
+	shortCuts     = 3
+	shortMessages = 20_000
+)
+
+// torture is one rig at work: a test, and the row of the table that is its outcome.
+type torture struct {
+	*testing.T
+	random *rand.Rand
+	row    *row
+}
+
+// row is what a rig did, and what became of the claims.
+type row struct {
+	name    string
+	faults  int // injected
+	history *history
+	took    time.Duration
+	failed  bool
+}
+
+// size gives the number that a variable is set to, or that of the short form.
+func size(t *testing.T, variable string, short int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return short
+	}
+	number, err := strconv.Atoi(text)
+	if err != nil || number < 1 {
+		t.Fatalf("%s: got %q, want a number of at least 1", variable, text)
+	}
+	return number
+}
+
+// The rigs that need more than a process may have everywhere, or more time than a test has:
+// each puts real processes under load and does its worst. A rig that can not start fails. At
+// the end a table tells what was done, what was acknowledged, and what of it was lost,
+// doubled or changed, which must be nothing.
+func TestTorture(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(tortureVariable) == "" {
+		t.Skip("it takes minutes, and root: make torture runs it")
+	}
+	seed := newSeed()
+	var rows []*row
+	for _, rig := range []struct {
+		name string
+		run  func(*torture)
+	}{
+		{"power", (*torture).cutPower},
+		{"power-fleet", (*torture).cutPowerOfFleet},
+		{"power-control", (*torture).cutPowerOfControl},
+	} {
+		r := &row{name: rig.name, history: newHistory()}
+		t.Run(rig.name, func(t *testing.T) {
+			rows = append(rows, r)
+			begin := time.Now()
+			defer func() { r.took, r.failed = time.Since(begin), t.Failed() }()
+			rig.run(&torture{T: t, random: rand.New(rand.NewPCG(seed, 0)), row: r})
+		})
+	}
+	t.Logf("\n%s", tortureTable(rows))
+	t.Logf("make torture SEED=%d draws the same again; with RIG=NAME one rig alone", seed)
+}
+
+// tortureTable writes a line for each rig, and one for all.
+func tortureTable(rows []*row) string {
+	var text strings.Builder
+	page := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(page, "rig\tfaults\tclaims\tacknowledged\tlost\tdoubled\twrong amount\tunexpected\tseconds\t\t")
+	all := map[string]int{}
+	for _, r := range rows {
+		claims, confirmed, _ := r.history.figures()
+		verdict := "well"
+		if r.failed {
+			verdict = "FAILED"
+		}
+		found := r.history.found
+		fmt.Fprintf(page, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\t%s\t\n", r.name, r.faults, claims, confirmed,
+			found[lost], found[duplicated], found[wrongAmount], found[unexpected], r.took.Seconds(), verdict)
+		all["faults"] += r.faults
+		all["claims"] += claims
+		all["confirmed"] += confirmed
+	}
+	fmt.Fprintf(page, "all\t%d\t%d\t%d\t\t\t\t\t\t\t\n", all["faults"], all["claims"], all["confirmed"])
+	_ = page.Flush() // to memory
+	return text.String()
+}
