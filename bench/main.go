@@ -39,6 +39,7 @@ func run() error {
 	seconds := flag.Duration("for", 8*time.Second, "how long a side that is under load is measured")
 	root := flag.String("root", "..", "the checkout")
 	profiles := flag.String("profiles", "", "folder for CPU profiles of claimrail under load; empty: none")
+	grown := flag.Int("grow", 50_000_000, "how many lines growth stores")
 	flag.Parse()
 	rows := allRows()
 	if *list {
@@ -58,6 +59,7 @@ func run() error {
 		return err
 	}
 	defer r.close()
+	r.grown = *grown
 	results := r.measureAll(ctx, chosen)
 	if err := saveResults(filepath.Join(*root, "bench", "results.json"), results); err != nil {
 		return err

@@ -33,6 +33,7 @@ type rig struct {
 	rounds   int
 	period   time.Duration
 	profiles string
+	grown    int // lines that growth stores
 	postgres *postgres
 	made     int // databases
 	started  []*process

@@ -22,8 +22,8 @@ import (
 const (
 	importedClaims = 250_000
 	importedLines  = importedClaims * linesOfAClaim
-	largeClaims    = 2_000_000 // 1 GB, about
-	smallClaims    = 20_000    // 10 MB, about
+	largeClaims    = 2_700_000 // 1 GB
+	smallClaims    = 27_000    // 10 MB
 )
 
 // table writes a CSV file of claims with so many lines each, once.

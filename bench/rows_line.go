@@ -169,6 +169,11 @@ func pause(ctx context.Context, period time.Duration) error {
 
 // waitForCount waits until a query counts so many.
 func waitForCount(ctx context.Context, url, query string, want float64) error {
+	return waitUntil(ctx, url, query, func(count float64) bool { return count >= want })
+}
+
+// waitUntil waits until what a query counts is enough.
+func waitUntil(ctx context.Context, url, query string, enough func(float64) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, url)
@@ -179,14 +184,14 @@ func waitForCount(ctx context.Context, url, query string, want float64) error {
 	for {
 		var got float64
 		if err := conn.QueryRow(ctx, strings.Replace(query, "count(*)", "count(*)::float8", 1)).Scan(&got); err != nil {
-			return fmt.Errorf("count to %.0f: %w", want, err)
+			return fmt.Errorf("count: %w", err)
 		}
-		if got >= want {
+		if enough(got) {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("count to %.0f: at %.0f: %w", want, got, ctx.Err())
+			return fmt.Errorf("wait for a count: at %.0f: %w", got, ctx.Err())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

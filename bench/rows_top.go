@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,7 +20,6 @@ const (
 	fewClaims    = 2_500   // 10,000 lines
 	manyClaims   = 250_000 // 1,000,000 lines
 	rankings     = 2_000
-	grownLines   = 50_000_000
 	growthSlices = 50
 )
 
@@ -82,19 +83,20 @@ func timeRanking(ctx context.Context, url string) (_ sample, err error) {
 	return sample{value: percentile(took, 50), notes: map[string]float64{"p99 us": percentile(took, 99)}}, nil
 }
 
-// openGrowth imports slice after slice into one database, and keeps what each cost in
-// growth.csv, which the chart is drawn from.
+// openGrowth imports slice after slice into one database, and has each paid and settled. It
+// keeps what each cost in growth.csv, and draws the chart from that.
 func openGrowth(ctx context.Context, r *rig) (*bout, error) {
 	settings, url, err := r.onPostgres(ctx)
 	if err != nil {
 		return nil, err
 	}
-	const claims = grownLines / linesOfAClaim / growthSlices
-	log, err := os.Create(r.root + "/bench/growth.csv")
+	claims := r.grown / linesOfAClaim / growthSlices
+	name := filepath.Join(r.root, "bench", "growth.csv")
+	log, err := os.Create(name)
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintln(log, "lines,lines_per_second,ranking_us,lookup_us,table_bytes_per_line,index_bytes_per_line,outbox_rows,outbox_mb")
+	fmt.Fprintln(log, "lines,"+strings.Join(growthColumns(), ","))
 	var first sample
 	grow := func(ctx context.Context) (sample, error) {
 		var last sample
@@ -106,18 +108,33 @@ func openGrowth(ctx context.Context, r *rig) (*bout, error) {
 			if n == 0 {
 				first = last
 			}
-			fmt.Fprintf(log, "%d,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.1f\n", (n+1)*claims*linesOfAClaim, last.value, last.notes["ranking us"],
-				last.notes["lookup us"], last.notes["table bytes/line"], last.notes["index bytes/line"], last.notes["outbox rows"], last.notes["outbox MB"])
+			fmt.Fprint(log, (n+1)*claims*linesOfAClaim)
+			for _, column := range growthColumns() {
+				fmt.Fprintf(log, ",%.1f", last.notes[column])
+			}
+			fmt.Fprintln(log)
 			fmt.Fprintf(os.Stdout, "  %d lines: %.0f lines/s %s\n", (n+1)*claims*linesOfAClaim, last.value, noted(last.notes))
 		}
 		return last, nil
 	}
 	return &bout{
 		rounds: 1,
-		sides:  []side{{"50 million lines stored", grow}, {"empty store", func(context.Context) (sample, error) { return first, nil }}},
+		sides:  []side{{fmt.Sprintf("%d lines stored", r.grown), grow}, {"empty store", func(context.Context) (sample, error) { return first, nil }}},
 		limits: []limit{{against: 1, least: 0.8}},
-		close:  func() { _ = errors.Join(log.Close(), r.drop(ctx, url)) },
+		close: func() {
+			if err := errors.Join(log.Close(), writeChart(name, filepath.Join(r.root, "docs", "growth.svg")), r.drop(ctx, url)); err != nil {
+				fmt.Fprintln(os.Stdout, " ", err)
+			}
+		},
 	}, nil
+}
+
+// growthColumns are the notes on a slice that growth.csv keeps.
+func growthColumns() []string {
+	return []string{
+		"lines_per_second", "settled_per_second", "ranking_us", "lookup_us", "table_bytes_per_line", "index_bytes_per_line",
+		"outbox_mb", "outbox_dead_rows", "outbox_vacuums",
+	}
 }
 
 // growOnce imports one slice while the line delivers it, and measures the store.
@@ -135,16 +152,19 @@ func (r *rig) growOnce(ctx context.Context, n, claims int, settings []string, ur
 	if err != nil {
 		return sample{}, err
 	}
-	err = waitForCount(ctx, url, countSettled, float64((n+1)*claims))
+	started := time.Now()
+	err = waitUntil(ctx, url, "SELECT count(*) FROM (SELECT FROM claims.outbox LIMIT 1) AS left_over", func(count float64) bool { return count == 0 })
+	took := time.Since(started).Seconds()
 	server.stop()
 	if err != nil {
 		return sample{}, err
 	}
+	s.notes["lines_per_second"], s.notes["settled_per_second"] = s.value, float64(claims)/took
 	ranking, err := timeRanking(ctx, url)
 	if err != nil {
 		return sample{}, err
 	}
-	s.notes["ranking us"] = ranking.value
+	s.notes["ranking_us"] = ranking.value
 	return s, r.measureStore(ctx, url, s.notes)
 }
 
@@ -155,15 +175,18 @@ func (r *rig) measureStore(ctx context.Context, url string, notes map[string]flo
 		return err
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	var table, index, lines, rows, outbox float64
+	var table, index, lines, outbox, dead, vacuums float64
 	err = conn.QueryRow(ctx, `SELECT sum(pg_table_size(c.oid))::float8, sum(pg_indexes_size(c.oid))::float8,
-		(SELECT max(id)::float8 FROM claims.lines), (SELECT count(*)::float8 FROM claims.outbox),
-		pg_total_relation_size('claims.outbox')::float8 / 1e6
-		FROM pg_class AS c WHERE c.relnamespace = 'claims'::regnamespace AND c.relkind = 'r'`).Scan(&table, &index, &lines, &rows, &outbox)
+		(SELECT max(id)::float8 FROM claims.lines), pg_total_relation_size('claims.outbox')::float8 / 1e6,
+		(SELECT n_dead_tup::float8 FROM pg_stat_user_tables WHERE relid = 'claims.outbox'::regclass),
+		(SELECT autovacuum_count::float8 FROM pg_stat_user_tables WHERE relid = 'claims.outbox'::regclass)
+		FROM pg_class AS c WHERE c.relnamespace = 'claims'::regnamespace AND c.relkind = 'r'`).
+		Scan(&table, &index, &lines, &outbox, &dead, &vacuums)
 	if err != nil {
 		return fmt.Errorf("measure the store: %w", err)
 	}
-	notes["table bytes/line"], notes["index bytes/line"], notes["outbox rows"], notes["outbox MB"] = table/lines, index/lines, rows, outbox
+	notes["table_bytes_per_line"], notes["index_bytes_per_line"] = table/lines, index/lines
+	notes["outbox_mb"], notes["outbox_dead_rows"], notes["outbox_vacuums"] = outbox, dead, vacuums
 	var took []time.Duration
 	for range 200 {
 		var id [16]byte
@@ -179,6 +202,6 @@ func (r *rig) measureStore(ctx context.Context, url string, notes map[string]flo
 		}
 		took = append(took, time.Since(started))
 	}
-	notes["lookup us"] = percentile(took, 50)
+	notes["lookup_us"] = percentile(took, 50)
 	return nil
 }
