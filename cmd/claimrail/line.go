@@ -12,6 +12,7 @@ import (
 	"github.com/claimrail/claimrail/internal/broker"
 	"github.com/claimrail/claimrail/internal/bulk"
 	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/event"
 	"github.com/claimrail/claimrail/internal/outbox"
 	"github.com/claimrail/claimrail/internal/payment"
 	"github.com/claimrail/claimrail/internal/store"
@@ -121,7 +122,7 @@ func (l *line) stages() []stage {
 	}
 	if l.role.claims() {
 		stages = append(stages, stage{"sweep", l.sweep.Run},
-			stage{"hints", func(ctx context.Context) error { return l.broker.Hints(ctx, l.sweep.Hint) }}, stage{"sampler", l.sampler.Run})
+			stage{"hints", func(ctx context.Context) error { return l.broker.Hints(ctx, l.hint) }}, stage{"sampler", l.sampler.Run})
 	}
 	if l.role.payments() {
 		stages = append(stages,
@@ -129,6 +130,15 @@ func (l *line) stages() []stage {
 			stage{"commands", func(ctx context.Context) error { return l.broker.Commands(ctx, l.carryOut) }})
 	}
 	return append(stages, stage{"stream", l.broker.Run})
+}
+
+// hint settles what payments says is paid.
+func (l *line) hint(ctx context.Context, answer event.Answer) error {
+	if err := l.sweep.Hint(ctx, answer); err != nil {
+		return err
+	}
+	l.relay.Settled(answer.Standings)
+	return nil
 }
 
 // carryOut answers a command of claim-process.

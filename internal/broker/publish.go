@@ -64,13 +64,13 @@ func await(ctx context.Context, ack jetstream.PubAckFuture, result *event.Publis
 	}
 	select {
 	case done := <-ack.Ok():
-		result.Sequence = done.Sequence
+		result.Sequence, result.Duplicate = done.Sequence, done.Duplicate
 	case err := <-ack.Err():
 		result.Err = err
 	case <-ctx.Done():
 		select {
 		case done := <-ack.Ok(): // was there in time
-			result.Sequence = done.Sequence
+			result.Sequence, result.Duplicate = done.Sequence, done.Duplicate
 		default:
 			result.Err = fmt.Errorf("no ack: %w", ctx.Err())
 		}

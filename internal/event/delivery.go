@@ -39,6 +39,7 @@ type Reply interface {
 // the stream, or why it was not taken.
 type Published struct {
 	Ref
-	Sequence uint64
-	Err      error
+	Sequence  uint64
+	Duplicate bool // it was there already
+	Err       error
 }

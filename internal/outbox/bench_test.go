@@ -72,6 +72,7 @@ func open(r reporter, path string) *bench {
 		Logger: slog.New(slog.NewJSONHandler(b.log, nil)),
 		Now:    time.Now,
 		Random: func() float64 { return 0.5 },
+		Hold:   -1, // but where it is what a test is about
 	}
 	return b
 }
@@ -124,7 +125,7 @@ func (b *bench) state(key event.Key, want store.PaymentState) {
 // row gives the only row of a queue, whenever it is due.
 func (b *bench) row(queue outbox.Queue) outbox.Row {
 	b.Helper()
-	due, err := b.rows.Due(context.Background(), queue, b.config.Now().Add(1000*time.Hour), 2)
+	due, err := b.rows.Due(context.Background(), queue, b.config.Now().Add(1000*time.Hour), outbox.Place{}, 2)
 	if err != nil || len(due) != 1 {
 		b.Fatalf("rows of queue %d: got %d, %v, want 1", queue, len(due), err)
 	}
@@ -213,7 +214,7 @@ type faults struct {
 }
 
 // Due implements outbox.Rows.
-func (r *rows) Due(ctx context.Context, queue outbox.Queue, now time.Time, limit int) ([]outbox.Row, error) {
+func (r *rows) Due(ctx context.Context, queue outbox.Queue, now time.Time, after outbox.Place, limit int) ([]outbox.Row, error) {
 	faults := r.current()
 	if faults.hang {
 		<-ctx.Done()
@@ -224,7 +225,7 @@ func (r *rows) Due(ctx context.Context, queue outbox.Queue, now time.Time, limit
 			return nil, err
 		}
 	}
-	found, err := r.Store.Due(ctx, queue, now, limit)
+	found, err := r.Store.Due(ctx, queue, now, after, limit)
 	if faults.dueAnswered != nil {
 		faults.dueAnswered()
 	}
@@ -295,6 +296,7 @@ func (l *line) Publish(ctx context.Context, messages []event.ClaimAccepted) []ev
 				continue
 			}
 		}
+		results[i].Duplicate = slices.ContainsFunc(l.stream, func(sent event.ClaimAccepted) bool { return sent.Ref == message.Ref })
 		l.stream = append(l.stream, message)
 		results[i].Sequence = uint64(len(l.stream))
 	}

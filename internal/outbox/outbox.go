@@ -29,6 +29,20 @@ type Row struct {
 	Attempts    int       // failed sends of this generation
 	Sequence    uint64    // position in the stream; 0 until published
 	PublishedAt time.Time // zero until published
+	Place       Place
+}
+
+// Place is where a row stands in its queue. The zero Place is in front of all.
+type Place struct {
+	DueAt time.Time
+	Seq   int64 // of acceptance; among rows that are due at the same time
+}
+
+func (p Place) before(other Place) bool {
+	if by := p.DueAt.Compare(other.DueAt); by != 0 {
+		return by < 0
+	}
+	return p.Seq < other.Seq
 }
 
 // Queue names the rows that one of the two workers waits for.
@@ -97,8 +111,9 @@ type Backlog struct {
 
 // Rows is the outbox at rest; the claims store keeps it.
 type Rows interface {
-	// Due gives up to limit rows of the queue with DueAt <= now, the longest due first.
-	Due(ctx context.Context, queue Queue, now time.Time, limit int) ([]Row, error)
+	// Due gives up to limit rows of the queue with DueAt <= now that stand behind a place, the
+	// longest due first. What is committed late may stand in front of what was given before.
+	Due(ctx context.Context, queue Queue, now time.Time, after Place, limit int) ([]Row, error)
 	// Apply makes the changes in one transaction, at now, in their order, and says
 	// how many met their guard. Changes of claims without a row are left out.
 	Apply(ctx context.Context, changes []Change, now time.Time) (applied int, err error)

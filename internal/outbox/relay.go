@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/claimrail/claimrail/internal/event"
 )
@@ -23,13 +24,32 @@ type RelayStats struct {
 
 // Relay publishes Pending rows. Any number of relays may work on the same rows:
 // they cost duplicates, nothing else.
+//
+// A row that was published is not marked at once: payments answers most claims within
+// moments, and the row is gone before its mark would be worth the write. Until then, for
+// Config.Hold at most, the relay holds it in memory, where all that it does is to keep
+// the row from being sent again.
 type Relay struct {
 	Stats    RelayStats
 	config   Config
 	wake     chan struct{}
 	line     streak
 	database streak
+	held     holding
+	pass     pass
+	crowded  time.Time // until then, others were seen at work on the same rows
 }
+
+// pass is one reading of the rows from the front. It finds what was committed late, and
+// what is still there of what is held.
+type pass struct {
+	began time.Time // zero: the next reading starts one
+	at    Place     // up to here it has read
+	known Place     // as far as any pass before has read: what they had held lies up to here
+}
+
+// isThrough tells whether the pass has seen all that was held when it began.
+func (p *pass) isThrough() bool { return !p.at.before(p.known) }
 
 // NewRelay gives a relay that does nothing before Run.
 func NewRelay(config Config) *Relay {
@@ -45,9 +65,16 @@ func NewRelay(config Config) *Relay {
 // anybody, at any time.
 func (r *Relay) Wake() { signal(r.wake) }
 
-// Run relays until ctx is done and the batch in hand is marked, which takes
-// publishTimeout and databaseTimeout at most. No error ends it, so it always gives
-// nil.
+// Settled tells the relay of claims that were settled, so that it need not hold them any
+// longer. It never blocks, and may be called by anybody, at any time.
+func (r *Relay) Settled(standings []event.Standing) {
+	if r.held.settle(standings) {
+		r.Wake()
+	}
+}
+
+// Run relays until ctx is done and what was sent is marked, which takes publishTimeout
+// and a few databaseTimeouts at most. No error ends it, so it always gives nil.
 func (r *Relay) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		full, err := r.relay(ctx)
@@ -60,32 +87,120 @@ func (r *Relay) Run(ctx context.Context) error {
 			sleep(ctx, r.wake, relayPoll)
 		}
 	}
+	r.release(ctx)
 	return nil
 }
 
 // relay takes one batch from the rows to the broker. full says that there may be
 // more. An error means that nothing can be done now, rather than that one row failed.
 func (r *Relay) relay(ctx context.Context) (full bool, err error) {
-	rows, err := r.config.due(ctx, ToPublish, relayBatch)
+	now := r.config.Now()
+	if !r.turn(now) {
+		return false, nil
+	}
+	rows, err := r.config.due(ctx, ToPublish, r.pass.at, relayBatch)
 	if err != nil {
 		return false, r.databaseError(ctx, fmt.Errorf("read rows to publish: %w", err))
 	}
-	if len(rows) == 0 {
-		r.database.end(ctx)
-		return false, nil
-	}
-	results := r.publish(ctx, rows)
-	changes := make([]Change, len(rows))
-	for i := range rows {
-		changes[i] = r.change(ctx, &rows[i], &results[i])
+	full = len(rows) == relayBatch
+	fresh, changes := r.sift(rows, now)
+	overdue := len(changes) > 0
+	r.advance(rows)
+	results := r.publish(ctx, fresh)
+	for i := range fresh {
+		change := r.change(ctx, &fresh[i], &results[i])
+		if change.Move != MarkPublished || !r.hold(&results[i], change) {
+			changes = append(changes, change)
+		}
 	}
 	// Without these marks the same messages go out again under the same ids, which
 	// is harmless.
-	if _, err := r.config.apply(ctx, changes); err != nil {
-		return false, r.databaseError(ctx, fmt.Errorf("mark %d rows: %w", len(rows), err))
+	if err := r.mark(ctx, changes); err != nil {
+		return false, err
 	}
 	r.database.end(ctx)
-	return len(rows) == relayBatch, r.verdict(ctx, results)
+	// Where no more can be held, and none of it for too long, payments is about to answer.
+	return full && (overdue || !r.pass.isThrough() || r.held.room()), r.verdict(ctx, results)
+}
+
+// turn starts a pass where the one before is through and has lasted long enough. It gives
+// false where there is nothing to read for, because no more can be held.
+func (r *Relay) turn(now time.Time) bool {
+	if r.pass.began.IsZero() || r.pass.isThrough() && now.Sub(r.pass.began) >= passEvery {
+		known := r.pass.known
+		if known.before(r.pass.at) {
+			known = r.pass.at
+		}
+		r.pass = pass{began: now, known: known}
+		return true
+	}
+	return !r.pass.isThrough() || r.held.room()
+}
+
+// advance notes how far the pass has come, and forgets what it did not find any more. A
+// pass that came to the end is followed by another, unless much is held: then it goes on
+// from there, for a time.
+func (r *Relay) advance(rows []Row) {
+	if len(rows) > 0 {
+		r.pass.at = rows[len(rows)-1].Place
+	}
+	ended := len(rows) < relayBatch
+	if ended {
+		r.pass.known = r.pass.at
+	}
+	if r.pass.isThrough() && r.held.forget(r.pass.began) < relayBatch && ended {
+		r.pass.began = time.Time{}
+	}
+}
+
+// sift gives the rows that were not sent yet, and the marks of those that were sent long
+// enough ago.
+func (r *Relay) sift(rows []Row, now time.Time) (fresh []Row, changes []Change) {
+	fresh = make([]Row, 0, len(rows))
+	for i := range rows {
+		switch mark, held := r.held.see(rows[i].Ref, r.pass.began); {
+		case !held:
+			fresh = append(fresh, rows[i])
+		case now.Sub(mark.sent) >= r.config.Hold || r.isCrowded(now):
+			changes = append(changes, mark.change)
+		}
+	}
+	return fresh, changes
+}
+
+// hold keeps back the mark of a row that was just published, if it may.
+func (r *Relay) hold(result *event.Published, change Change) bool {
+	now := r.config.Now()
+	if result.Duplicate {
+		r.crowded = now.Add(crowdedFor)
+	}
+	return r.config.Hold > 0 && !r.isCrowded(now) && r.held.hold(change, now)
+}
+
+// isCrowded tells whether other relays work on the same rows. What one of them holds the
+// others send again, so nothing is held then.
+func (r *Relay) isCrowded(now time.Time) bool { return now.Before(r.crowded) }
+
+// mark makes the changes. After an error the next pass finds the rows again.
+func (r *Relay) mark(ctx context.Context, changes []Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	if _, err := r.config.apply(ctx, changes); err != nil {
+		r.pass.began = time.Time{}
+		return r.databaseError(ctx, fmt.Errorf("mark %d rows: %w", len(changes), err))
+	}
+	r.held.drop(changes)
+	return nil
+}
+
+// release marks everything that is held, so that whoever comes next does not send it again.
+func (r *Relay) release(ctx context.Context) {
+	for changes := r.held.some(relayBatch); len(changes) > 0; changes = r.held.some(relayBatch) {
+		if r.mark(ctx, changes) != nil {
+			return
+		}
+	}
 }
 
 func (r *Relay) databaseError(ctx context.Context, err error) error {
@@ -99,6 +214,9 @@ func (r *Relay) databaseError(ctx context.Context, err error) error {
 // publish sends the rows, even if ctx ends meanwhile: a send can not be taken back,
 // so its outcome is worth a short wait.
 func (r *Relay) publish(ctx context.Context, rows []Row) []event.Published {
+	if len(rows) == 0 {
+		return nil
+	}
 	messages := make([]event.ClaimAccepted, len(rows))
 	for i := range rows {
 		messages[i] = rows[i].ClaimAccepted

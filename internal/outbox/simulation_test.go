@@ -96,6 +96,9 @@ func newWorld(t *rapid.T, path string) *world {
 	w.config.Now = func() time.Time { return w.now }
 	w.config.Random = random.Float64
 	for i := range w.relays {
+		if i == 1 { // the other one marks at once
+			w.config.Hold = outbox.DefaultHold
+		}
 		w.relays[i], w.sweeps[i] = outbox.NewRelay(w.config), outbox.NewSweep(w.config)
 	}
 	return w
@@ -214,7 +217,10 @@ func (w *world) hint(t *rapid.T) {
 	if rapid.Bool().Draw(t, "comes once") {
 		w.hints = append(w.hints[:at], w.hints[at+1:]...)
 	}
-	_ = w.sweeps[0].Hint(context.Background(), event.Answer{Standings: []event.Standing{standing}})
+	standings := []event.Standing{standing}
+	if w.sweeps[0].Hint(context.Background(), event.Answer{Standings: standings}) == nil && standing.State == event.Paid {
+		w.relays[1].Settled(standings)
+	}
 }
 
 // lose cuts the end off the stream, all of it perhaps; new messages take the places.

@@ -544,7 +544,7 @@ func TestSweepsAtOnceResendOnce(t *testing.T) {
 		for _, stop := range stops {
 			stop()
 		}
-		due, err := b.rows.Due(context.Background(), outbox.ToPublish, time.Now(), 100)
+		due, err := b.rows.Due(context.Background(), outbox.ToPublish, time.Now(), outbox.Place{}, 100)
 		if err != nil || len(due) != 20 {
 			b.Fatalf("rows to publish: got %d, %v, want 20", len(due), err)
 		}

@@ -1,14 +1,17 @@
 package pgstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/claimrail/claimrail/internal/money"
@@ -17,23 +20,24 @@ import (
 	"github.com/claimrail/claimrail/internal/store"
 )
 
-const rowColumns = `claim_id, version, gen, state, attempts, sequence, published_at, net_fee_cents, postings, received_at, traceparent`
+const rowColumns = `claim_id, version, gen, state, attempts, sequence, published_at, net_fee_cents, postings, received_at, traceparent, due_at, claim_seq`
 
 // Each queue has an index that gives it in its order.
 const (
-	dueToPublish = "SELECT " + rowColumns + " FROM outbox WHERE state = 'pending' AND due_at <= $1 ORDER BY due_at LIMIT $2"
-	dueToAsk     = "SELECT " + rowColumns + " FROM outbox WHERE state IN ('published', 'dead') AND due_at <= $1 ORDER BY due_at LIMIT $2"
+	isDue        = "due_at <= $1 AND (due_at, claim_seq) > ($2, $3) ORDER BY due_at, claim_seq LIMIT $4"
+	dueToPublish = "SELECT " + rowColumns + " FROM outbox WHERE state = 'pending' AND " + isDue
+	dueToAsk     = "SELECT " + rowColumns + " FROM outbox WHERE state IN ('published', 'dead') AND " + isDue
 )
 
 // Due gives the rows that one of the workers waits for; see outbox.Rows.
-func (s *Store) Due(ctx context.Context, queue outbox.Queue, now time.Time, limit int) ([]outbox.Row, error) {
+func (s *Store) Due(ctx context.Context, queue outbox.Queue, now time.Time, after outbox.Place, limit int) ([]outbox.Row, error) {
 	query := dueToPublish
 	if queue == outbox.ToAsk {
 		query = dueToAsk
 	}
 	var due []outbox.Row
 	err := s.read(ctx, "read due outbox rows", func(ctx context.Context, pool *pgxpool.Pool) error {
-		rows, err := pool.Query(ctx, query, now, limit)
+		rows, err := pool.Query(ctx, query, now, after.DueAt, after.Seq, limit)
 		if err != nil {
 			return err
 		}
@@ -56,7 +60,7 @@ func scanRow(rows pgx.Rows) (outbox.Row, error) {
 	var publishedAt *time.Time
 	var state, postings string
 	if err := rows.Scan((*[16]byte)(&row.ClaimID), &row.Version, &row.Gen, &state, &row.Attempts, &sequence, &publishedAt,
-		&row.NetFee, &postings, &row.AcceptedAt, &row.Traceparent); err != nil {
+		&row.NetFee, &postings, &row.AcceptedAt, &row.Traceparent, &row.Place.DueAt, &row.Place.Seq); err != nil {
 		return outbox.Row{}, err
 	}
 	row.State = outbox.State(state)
@@ -86,16 +90,54 @@ const (
 		SELECT claim_seq, version, received_at, gen, payment_id, recorded_at, $5 FROM gone`
 )
 
-// Apply makes the changes in one transaction; see outbox.Rows. It takes hold of the rows,
-// makes the changes to what it has read, in their order, and writes what has become of each
-// row: two round trips, however many changes there are. A Settle with another amount
-// makes the row Dead and does not count as applied.
+// settlePaid settles the rows that stand as payments has them, in the order that it is given.
+const settlePaid = `WITH gone AS (
+		DELETE FROM outbox AS o USING unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::timestamptz[])
+		AS u (claim_id, version, net_fee_cents, payment_id, recorded_at)
+		WHERE o.claim_id = u.claim_id AND o.version = u.version AND o.net_fee_cents = u.net_fee_cents
+		RETURNING o.claim_seq, o.version, o.received_at, o.gen, u.payment_id, u.recorded_at)
+		INSERT INTO settlements (claim_seq, version, received_at, gen, payment_id, recorded_at, settled_at)
+		SELECT claim_seq, version, received_at, gen, payment_id, recorded_at, $6 FROM gone`
+
+// settleAll settles what it can of changes that are all Settle, which is what nearly every hint
+// is made of, without a look at the rows first. It says how many it settled.
+func settleAll(ctx context.Context, tx *pgfile.Tx, changes []outbox.Change, now time.Time) (settled int, err error) {
+	order := make([]int, len(changes))
+	for i := range changes {
+		if changes[i].Move != outbox.Settle {
+			return 0, nil
+		}
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return bytes.Compare(changes[a].ClaimID[:], changes[b].ClaimID[:]) })
+	ids, payments := make([][16]byte, len(order)), make([][16]byte, len(order))
+	versions, netFees, recordedAts := make([]int64, len(order)), make([]int64, len(order)), make([]time.Time, len(order))
+	for i, at := range order {
+		change := &changes[at]
+		ids[i], versions[i], netFees[i] = change.ClaimID, int64(change.Version), int64(change.Paid.NetFee)
+		payments[i], recordedAts[i] = change.Paid.PaymentID, change.Paid.RecordedAt
+	}
+	tx.Queue(settlePaid, ids, versions, netFees, payments, recordedAts, now).Exec(func(tag pgconn.CommandTag) error {
+		settled = int(tag.RowsAffected())
+		return nil
+	})
+	return settled, tx.Flush(ctx)
+}
+
+// Apply makes the changes in one transaction; see outbox.Rows. Where it can not settle them
+// all at once, it takes hold of the rows, makes the changes to what it has read, in their
+// order, and writes what has become of each row: two round trips, however many changes there
+// are. A Settle with another amount makes the row Dead and does not count as applied.
 func (s *Store) Apply(ctx context.Context, changes []outbox.Change, now time.Time) (int, error) {
 	if len(changes) == 0 {
 		return 0, nil
 	}
 	applied := 0
 	err := s.schema.Write(ctx, "apply outbox changes", func(ctx context.Context, tx *pgfile.Tx) error {
+		var err error
+		if applied, err = settleAll(ctx, tx, changes, now); err != nil || applied == len(changes) {
+			return err
+		}
 		ids := make([][16]byte, len(changes))
 		for i := range changes {
 			ids[i] = changes[i].ClaimID
@@ -105,7 +147,6 @@ func (s *Store) Apply(ctx context.Context, changes []outbox.Change, now time.Tim
 		if err := tx.Flush(ctx); err != nil {
 			return fmt.Errorf("lock rows: %w", err)
 		}
-		applied = 0
 		for i := range changes {
 			row := held[changes[i].ClaimID]
 			if row == nil || row.settled || row.version != changes[i].Version {

@@ -15,22 +15,23 @@ import (
 )
 
 const rowColumns = `claim_id, version, gen, state, attempts, sequence, published_at, net_fee_cents, postings, accepted_at,
-	traceparent, due_at`
+	traceparent, due_at, claim_seq`
 
-// The index gives each queue in its order; the two states of the second one are merged.
+// Each queue is given in its order by an index; the two states of the second one are merged.
 const (
-	dueToPublish = "SELECT " + rowColumns + " FROM outbox WHERE state = 'pending' AND due_at <= ?1 ORDER BY due_at LIMIT ?2"
-	dueToAsk     = "SELECT " + rowColumns + " FROM outbox WHERE state = 'published' AND due_at <= ?1 UNION ALL " +
-		"SELECT " + rowColumns + " FROM outbox WHERE state = 'dead' AND due_at <= ?1 ORDER BY due_at LIMIT ?2"
+	isDue        = "due_at <= ?1 AND (due_at, claim_seq) > (?2, ?3)"
+	dueToPublish = "SELECT " + rowColumns + " FROM outbox WHERE state = 'pending' AND " + isDue + " ORDER BY due_at, claim_seq LIMIT ?4"
+	dueToAsk     = "SELECT " + rowColumns + " FROM outbox WHERE state = 'published' AND " + isDue + " UNION ALL " +
+		"SELECT " + rowColumns + " FROM outbox WHERE state = 'dead' AND " + isDue + " ORDER BY due_at, claim_seq LIMIT ?4"
 )
 
 // Due gives the rows that one of the workers waits for; see outbox.Rows.
-func (s *Store) Due(ctx context.Context, queue outbox.Queue, now time.Time, limit int) ([]outbox.Row, error) {
+func (s *Store) Due(ctx context.Context, queue outbox.Queue, now time.Time, after outbox.Place, limit int) ([]outbox.Row, error) {
 	query := dueToPublish
 	if queue == outbox.ToAsk {
 		query = dueToAsk
 	}
-	rows, err := s.file.Reader().QueryContext(ctx, query, sqlitefile.Micros(now), limit)
+	rows, err := s.file.Reader().QueryContext(ctx, query, sqlitefile.Micros(now), sqlitefile.Micros(after.DueAt), after.Seq, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read due outbox rows: %w", translate(err))
 	}
@@ -54,12 +55,13 @@ func scanRow(rows *sql.Rows) (outbox.Row, error) {
 	var sequence, publishedAt, acceptedAt, dueAt int64
 	var postings string
 	if err := rows.Scan(&row.ClaimID, &row.Version, &row.Gen, &row.State, &row.Attempts, &sequence, &publishedAt,
-		&row.NetFee, &postings, &acceptedAt, &row.Traceparent, &dueAt); err != nil {
+		&row.NetFee, &postings, &acceptedAt, &row.Traceparent, &dueAt, &row.Place.Seq); err != nil {
 		return outbox.Row{}, err
 	}
 	row.Sequence = uint64(sequence)
 	row.PublishedAt = sqlitefile.Time(publishedAt)
 	row.AcceptedAt = sqlitefile.Time(acceptedAt)
+	row.Place.DueAt = sqlitefile.Time(dueAt)
 	var err error
 	row.Postings, err = store.DecodePostings(postings)
 	return row, err

@@ -30,6 +30,7 @@ func outboxChecks() []check {
 		{"changes in their order", movesInOrder},
 		{"workers at the same time", movesAtOnce},
 		{"order and limit of what is due", dueOrder},
+		{"reading on behind a place", dueBehind},
 		{"long reasons", longReasons},
 		{"backlog", backlogCounts},
 	}
@@ -307,6 +308,47 @@ func movesAtOnce(t *testing.T, f *fixture) {
 	}
 }
 
+// A queue can be read on behind any row of it, also where many are due at the same time; the
+// place is that of the row as it stands.
+func dueBehind(t *testing.T, f *fixture) {
+	var batch []*claim.Claim
+	for i := range 7 {
+		batch = append(batch, f.claim(t, fmt.Sprint(i), nets(npiA, money.Cents(i))))
+	}
+	f.accept(t, after(time.Minute), batch[:5]...)
+	f.accept(t, noon(), batch[5]) // in front of the others, though accepted later
+	f.accept(t, after(time.Hour), batch[6])
+	for _, queue := range []outbox.Queue{outbox.ToPublish, outbox.ToAsk} {
+		var order []int64
+		var at outbox.Place
+		for range 9 {
+			rows, err := f.Due(t.Context(), queue, after(time.Minute), at, 1)
+			if err != nil {
+				t.Fatalf("due: %v", err)
+			}
+			if len(rows) == 0 {
+				break
+			}
+			at = rows[0].Place
+			order = append(order, int64(rows[0].NetFee))
+		}
+		same(t, fmt.Sprint("amounts in queue ", queue), order, []int64{5, 0, 1, 2, 3, 4})
+		same(t, fmt.Sprint("time of the last place in queue ", queue), at.DueAt, after(time.Minute))
+		for i, c := range batch {
+			due := after(time.Minute)
+			switch i {
+			case 5:
+				due = noon()
+			case 6:
+				due = after(time.Hour)
+			}
+			if queue == outbox.ToPublish {
+				f.apply(t, noon(), 1, published(c, due))
+			}
+		}
+	}
+}
+
 // The longest due come first, as many as asked for; Published and Dead rows stand in one
 // queue.
 func dueOrder(t *testing.T, f *fixture) {
@@ -317,7 +359,7 @@ func dueOrder(t *testing.T, f *fixture) {
 	}
 	order := func(queue outbox.Queue, at time.Time, limit int) string {
 		t.Helper()
-		rows, err := f.Due(t.Context(), queue, at, limit)
+		rows, err := f.Due(t.Context(), queue, at, outbox.Place{}, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
