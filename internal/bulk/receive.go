@@ -213,8 +213,8 @@ func FormatName(format intake.Format) string {
 	}
 }
 
-// Formats are the words by which a format is asked for.
-func Formats() []string { return []string{"csv", "ndjson", "x12"} }
+// Formats are the words by which a format is asked for. 837d, as generate calls it, is x12.
+func Formats() []string { return []string{"csv", "ndjson", "x12", "837d"} }
 
 // FormatNamed gives the format that a word asks for; "" asks for none.
 func FormatNamed(word string) (intake.Format, error) {
@@ -225,7 +225,7 @@ func FormatNamed(word string) (intake.Format, error) {
 		return intake.CSVTable, nil
 	case "ndjson":
 		return intake.NDJSON, nil
-	case "x12":
+	case "x12", "837d":
 		return intake.X12, nil
 	default:
 		return intake.UnknownFormat, fmt.Errorf("there is no format %q; there are %s", word, strings.Join(Formats(), ", "))
