@@ -64,6 +64,11 @@ func allRows() []row {
 			target: ">= 0.9 x the peak; p99 of what is accepted <= 500 ms; back to normal within 10 s",
 		},
 		{
+			name: "cost", unit: "us", open: openCost,
+			what:   "processor time of a claim of 4 lines, server and Postgres, and what else it takes of each part",
+			target: "none: docs/scaling.md reckons with it",
+		},
+		{
 			name: "growth", unit: "lines/s", open: openGrowth, long: true,
 			what:   "ingest rate with 50 million lines stored (-grow sets another size), against an empty store",
 			target: ">= 0.8 x",
