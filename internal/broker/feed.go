@@ -21,8 +21,8 @@ const (
 	endedPull = time.Second
 )
 
-// Fetch waits until there is a message, and gives what is there at that moment, up
-// to limit. A single message on an idle line comes at once. The error is that of
+// Fetch gives the messages that are there, up to limit, or waits for one. On an idle
+// line it comes at once, and by itself. The error is that of
 // ctx when it is done, else that of a broker that is away.
 func (b *Broker) Fetch(ctx context.Context, limit int) ([]event.Delivery, error) {
 	for {
@@ -52,20 +52,15 @@ func (b *Broker) fetch(ctx context.Context, limit int) ([]event.Delivery, error)
 	if len(there) > 0 || err != nil {
 		return there, err
 	}
-	// Asking for many would wait for many. So the first is waited for alone, and the
-	// others that came with it are taken without a wait.
+	// Asking for many would wait for many, so the first is waited for alone. The line was
+	// idle: what came behind it is for the next Fetch, and no round trip is spent on it here.
 	waiting, cancel := context.WithTimeout(ctx, pullWait+endedPull)
 	defer cancel()
 	batch, err := consumer.Fetch(1, jetstream.FetchContext(waiting))
 	if err != nil {
 		return nil, err
 	}
-	first, err := collect(batch)
-	if len(first) == 0 || limit == 1 {
-		return first, err
-	}
-	rest, _ := b.there(ctx, consumer, limit-1)
-	return append(first, rest...), nil
+	return collect(batch)
 }
 
 // there takes the messages that wait at the broker now.

@@ -161,8 +161,7 @@ func TestRelayFindsLateRows(t *testing.T) {
 		b.config.Now = func() time.Time { return now.Add(-time.Second) }
 		b.accept(1)
 		b.config.Now = clock
-		relay.Wake()
-		pass(250 * time.Millisecond)
+		pass(500 * time.Millisecond)
 		b.same("messages", len(b.line.sent()), 701)
 		stop()
 	})

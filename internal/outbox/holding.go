@@ -18,12 +18,17 @@ type holding struct {
 
 // heldMark is the mark that a row gets if it stays.
 type heldMark struct {
-	change Change
-	sent   time.Time
-	seen   time.Time // beginning of the last pass that found the row
+	sequence uint64
+	dueAt    time.Time
+	sent     time.Time
+	seen     time.Time // beginning of the last pass that found the row
 	// settled: the row is gone. It is remembered until a pass does not find it, for one that
 	// is under way may have read it before.
 	settled bool
+}
+
+func (m *heldMark) change(ref event.Ref) Change {
+	return Change{Ref: ref, Move: MarkPublished, DueAt: m.dueAt, Sequence: m.sequence}
 }
 
 // hold keeps the mark back, unless there is no room.
@@ -36,7 +41,7 @@ func (h *holding) hold(change Change, now time.Time) bool {
 	if h.marks == nil {
 		h.marks = make(map[event.Ref]*heldMark)
 	}
-	h.marks[change.Ref] = &heldMark{change: change, sent: now, seen: now}
+	h.marks[change.Ref] = &heldMark{sequence: change.Sequence, dueAt: change.DueAt, sent: now, seen: now}
 	return true
 }
 
@@ -108,11 +113,11 @@ func (h *holding) some(limit int) []Change {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	changes := make([]Change, 0, min(limit, len(h.marks)))
-	for _, mark := range h.marks {
+	for ref, mark := range h.marks {
 		if len(changes) == limit {
 			break
 		}
-		changes = append(changes, mark.change)
+		changes = append(changes, mark.change(ref))
 	}
 	return changes
 }

@@ -20,7 +20,7 @@ const (
 	relayPoll       = 250 * time.Millisecond // other processes write rows without a Wake here
 	maxHeld         = 2000                   // rows published and neither marked nor settled; 100 ms of work at 20,000 claims a second
 	maxSettled      = 10_000                 // rows remembered after that, until a pass does not find them
-	passEvery       = 200 * time.Millisecond // while much is held, between two readings of all of it
+	passEvery       = 400 * time.Millisecond // while much is held, between two readings of all of it
 	crowdedFor      = 10 * time.Second       // since another relay was last seen at work
 	publishTimeout  = 5 * time.Second        // for the acks of one batch
 	databaseTimeout = 5 * time.Second        // for one Due or Apply

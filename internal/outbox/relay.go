@@ -103,9 +103,12 @@ func (r *Relay) relay(ctx context.Context) (full bool, err error) {
 		return false, r.databaseError(ctx, fmt.Errorf("read rows to publish: %w", err))
 	}
 	full = len(rows) == relayBatch
+	if len(rows) > 0 {
+		r.pass.at = rows[len(rows)-1].Place
+	}
 	fresh, changes := r.sift(rows, now)
 	overdue := len(changes) > 0
-	r.advance(rows)
+	r.advance(full)
 	results := r.publish(ctx, fresh)
 	for i := range fresh {
 		change := r.change(ctx, &fresh[i], &results[i])
@@ -137,32 +140,27 @@ func (r *Relay) turn(now time.Time) bool {
 	return !r.pass.isThrough() || r.held.room()
 }
 
-// advance notes how far the pass has come, and forgets what it did not find any more. A
-// pass that came to the end is followed by another, unless much is held: then it goes on
-// from there, for a time.
-func (r *Relay) advance(rows []Row) {
-	if len(rows) > 0 {
-		r.pass.at = rows[len(rows)-1].Place
-	}
-	ended := len(rows) < relayBatch
-	if ended {
+// advance forgets what the pass did not find any more. A pass that came to the end is
+// followed by another, unless much is held: then it goes on from there, for a time.
+func (r *Relay) advance(full bool) {
+	if !full {
 		r.pass.known = r.pass.at
 	}
-	if r.pass.isThrough() && r.held.forget(r.pass.began) < relayBatch && ended {
+	if r.pass.isThrough() && r.held.forget(r.pass.began) < relayBatch && !full {
 		r.pass.began = time.Time{}
 	}
 }
 
-// sift gives the rows that were not sent yet, and the marks of those that were sent long
-// enough ago.
+// sift gives the rows that were not sent yet, which take the place of all, and the marks of
+// those that were sent long enough ago.
 func (r *Relay) sift(rows []Row, now time.Time) (fresh []Row, changes []Change) {
-	fresh = make([]Row, 0, len(rows))
+	fresh = rows[:0]
 	for i := range rows {
 		switch mark, held := r.held.see(rows[i].Ref, r.pass.began); {
 		case !held:
 			fresh = append(fresh, rows[i])
 		case now.Sub(mark.sent) >= r.config.Hold || r.isCrowded(now):
-			changes = append(changes, mark.change)
+			changes = append(changes, mark.change(rows[i].Ref))
 		}
 	}
 	return fresh, changes

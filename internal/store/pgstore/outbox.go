@@ -29,6 +29,9 @@ const (
 	dueToAsk     = "SELECT " + rowColumns + " FROM outbox WHERE state IN ('published', 'dead') AND " + isDue
 )
 
+// fewRows is how many rows come without room being made for a whole batch.
+const fewRows = 16
+
 // Due gives the rows that one of the workers waits for; see outbox.Rows.
 func (s *Store) Due(ctx context.Context, queue outbox.Queue, now time.Time, after outbox.Place, limit int) ([]outbox.Row, error) {
 	query := dueToPublish
@@ -46,6 +49,9 @@ func (s *Store) Due(ctx context.Context, queue outbox.Queue, now time.Time, afte
 			row, err := scanRow(rows)
 			if err != nil {
 				return err
+			}
+			if len(due) == fewRows { // where there are so many, there are more
+				due = slices.Grow(due, limit)
 			}
 			due = append(due, row)
 		}
