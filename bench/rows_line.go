@@ -378,11 +378,11 @@ func (r *rig) acceptedToRecorded(ctx context.Context, server *process, conn *pgx
 			if time.Since(answered) > 10*time.Second {
 				return sample{}, errors.New("a claim was not paid within 10 s")
 			}
-			if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM payments.payments WHERE claim_id = $1)", claimID).Scan(&recorded); err != nil {
+			if err := pause(ctx, recordedPoll); err != nil {
 				return sample{}, err
 			}
-			if !recorded {
-				time.Sleep(recordedPoll)
+			if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM payments.payments WHERE claim_id = $1)", claimID).Scan(&recorded); err != nil {
+				return sample{}, err
 			}
 		}
 		took = append(took, time.Since(answered))
