@@ -38,7 +38,7 @@ func run() error {
 	rounds := flag.Int("rounds", 3, "how often each side is taken")
 	seconds := flag.Duration("for", 8*time.Second, "how long a side that is under load is measured")
 	root := flag.String("root", "..", "the checkout")
-	profiles := flag.String("profiles", "", "folder for CPU profiles of claimrail under load; empty: none")
+	profiles := flag.String("profiles", "", "folder for profiles of the sides under load, CPU and allocations; empty: none")
 	grown := flag.Int("grow", 50_000_000, "how many lines growth stores")
 	flag.Parse()
 	rows := allRows()

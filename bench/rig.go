@@ -97,6 +97,7 @@ type process struct {
 	url     string
 	log     *bytes.Buffer
 	ended   chan error
+	isSide  bool // of this program, and made to be profiled
 }
 
 // start starts a program and waits until its address answers.

@@ -23,7 +23,9 @@ func (r *rig) loaded(name string, server *process, connections int) side {
 		if err := r.postgres.settle(ctx); err != nil {
 			return sample{}, err
 		}
-		l, err := r.wrk(ctx, server.url+"/claim-process", connections, r.period)
+		l, err := r.profiled(server, func() (load, error) {
+			return r.wrk(ctx, server.url+"/claim-process", connections, r.period)
+		})
 		if err != nil {
 			return sample{}, err
 		}

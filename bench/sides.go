@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,14 +33,18 @@ func runSide(name string) error {
 	if err != nil {
 		return err
 	}
+	profiling := make(chan error, 1)
+	go func() { profiling <- profileSide(ctx, name) }()
 	switch name {
 	case "bare":
-		return serveBare(ctx, listener)
+		err = serveBare(ctx, listener)
 	case "accept":
-		return serveAccept(ctx, listener)
+		err = serveAccept(ctx, listener)
 	default:
 		return fmt.Errorf("there is no side %q", name)
 	}
+	stop()
+	return errors.Join(err, <-profiling)
 }
 
 // spawnSide starts this program as one side.
@@ -53,8 +58,12 @@ func (r *rig) spawnSide(ctx context.Context, name, url string) (*process, error)
 		return nil, err
 	}
 	command := exec.CommandContext(ctx, self)
-	command.Env = append(os.Environ(), sideVariable+"="+name, "BENCH_LISTEN="+address, "BENCH_DATABASE_URL="+url)
-	return r.start(ctx, command, "http://"+address, "/readyz")
+	command.Env = append(os.Environ(), sideVariable+"="+name, "BENCH_LISTEN="+address, "BENCH_DATABASE_URL="+url, profileVariable+"="+r.profiles)
+	p, err := r.start(ctx, command, "http://"+address, "/readyz")
+	if err == nil {
+		p.isSide = true
+	}
+	return p, err
 }
 
 // bareAnswerBytes is how long the answer to a claim of four lines is.
