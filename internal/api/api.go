@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,8 +30,6 @@ import (
 const (
 	// MaxBodyBytes bounds a request's body.
 	MaxBodyBytes = 1 << 20
-	// maxInFlight bounds the requests that are worked on at once; more are refused.
-	maxInFlight = 512
 	// submitTimeout bounds the wait for a claim's commit: longer than the committer's own
 	// bounds, so that its word on the outcome is heard.
 	submitTimeout = 20 * time.Second
@@ -100,10 +99,11 @@ type Config struct {
 type API struct {
 	Config
 	mux       *http.ServeMux
-	inFlight  chan struct{}
+	inFlight  places
 	downloads chan struct{}
 	watchers  chan struct{}
 	refused   refusals
+	desks     sync.Pool // of *desk
 }
 
 // New gives the API. It panics where its own table of routes is wrong, which the first
@@ -112,10 +112,11 @@ func New(config Config) *API {
 	a := &API{
 		Config:    config,
 		mux:       http.NewServeMux(),
-		inFlight:  make(chan struct{}, maxInFlight),
+		inFlight:  make(places, maxInFlight),
 		downloads: make(chan struct{}, maxDownloads),
 		watchers:  make(chan struct{}, maxWatchers),
 		refused:   newRefusals(),
+		desks:     sync.Pool{New: func() any { return new(desk) }},
 	}
 	routes := a.routes()
 	spec := specification(routes, config.Version)
@@ -172,13 +173,11 @@ func (a *API) serve(rt *route) http.Handler {
 		}(time.Now())
 		boundBody(w, r)
 		if !rt.open {
-			select {
-			case a.inFlight <- struct{}{}:
-				defer func() { <-a.inFlight }()
-			default:
-				a.fail(w, r, rt, errBusy)
+			if err := a.inFlight.take(r.Context()); err != nil {
+				a.fail(w, r, rt, err)
 				return
 			}
+			defer a.inFlight.free()
 		}
 		defer func() {
 			switch found := recover(); found {
@@ -242,11 +241,16 @@ func reply(w http.ResponseWriter, status int, body any) error {
 	if err := encoder.Encode(body); err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
+	replyText(w, status, buffer.Bytes())
+	return nil
+}
+
+// replyText writes a body that is JSON already.
+func replyText(w http.ResponseWriter, status int, text []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store") // answers hold PHI, and change
 	w.WriteHeader(status)
-	_, _ = w.Write(buffer.Bytes()) // a client that went away does not want to know
-	return nil
+	_, _ = w.Write(text) // a client that went away does not want to know
 }
 
 func static(contentType string, body []byte) http.Handler {

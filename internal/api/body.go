@@ -1,11 +1,13 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,6 +19,10 @@ const (
 	minBodyRate = 16 << 10 // bytes per second
 )
 
+// usualBody is how much room there is before a body comes in, in bytes, if its sender says
+// that it is so long: that of some 50 lines. More is made as it comes.
+const usualBody = 16 << 10
+
 // boundBody gives a body that nobody reads, or not to its end, bodyGrace to come in:
 // the server reads what is left of it after the answer. readBody gives more to a sender
 // that keeps up.
@@ -26,8 +32,9 @@ func boundBody(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// readBody reads a JSON body, at most MaxBodyBytes of it.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// readBody reads a JSON body, at most MaxBodyBytes of it, into the room of a body that is
+// needed no more, or of nil.
+func readBody(w http.ResponseWriter, r *http.Request, room []byte) ([]byte, error) {
 	if err := checkContent(r.Header); err != nil {
 		return nil, err
 	}
@@ -36,7 +43,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	control := http.NewResponseController(w)
 	paced := &pacedReader{from: http.MaxBytesReader(w, r.Body, MaxBodyBytes), start: time.Now(), deadline: control.SetReadDeadline}
-	body, err := io.ReadAll(paced)
+	body, err := readAll(paced, slices.Grow(room[:0], int(min(max(r.ContentLength, 0), usualBody))+bytes.MinRead))
 	switch tooLarge := (*http.MaxBytesError)(nil); {
 	case err == nil:
 		// Left standing, the deadline would end the wait for the client's next request,
@@ -49,6 +56,23 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, newFault(http.StatusRequestTimeout, "slow-body", "the body came too slowly; send it again")
 	default:
 		return nil, newFault(http.StatusBadRequest, "broken-body", "the body could not be read to its end; send it again")
+	}
+}
+
+// readAll reads to the end, behind what is in dst already.
+func readAll(from io.Reader, dst []byte) ([]byte, error) {
+	for {
+		n, err := from.Read(dst[len(dst):cap(dst)])
+		dst = dst[:len(dst)+n]
+		if err == io.EOF {
+			return dst, nil
+		}
+		if err != nil {
+			return dst, err
+		}
+		if len(dst) == cap(dst) {
+			dst = slices.Grow(dst, len(dst))
+		}
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/claimrail/claimrail/internal/claim"
-	"github.com/claimrail/claimrail/internal/intake"
 	"github.com/claimrail/claimrail/internal/store"
 )
 
@@ -50,11 +49,12 @@ func (a *API) briefRoutes() []route {
 
 // processClaim is POST /claim-process.
 func (a *API) processClaim(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
-	if err != nil {
+	d := a.takeDesk()
+	defer a.giveDesk(d)
+	if err := d.read(w, r); err != nil {
 		return err
 	}
-	draft, err := intake.ReadLines(body)
+	draft, err := d.json.ReadLines(d.body)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,10 @@ func (a *API) processClaim(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, NewProcessedLines(c, outcome.FirstLineID))
+	d.answer = appendProcessedLines(d.answer[:0], c, outcome.FirstLineID)
+	w.Header().Set("Content-Length", strconv.Itoa(len(d.answer)))
+	replyText(w, http.StatusOK, d.answer)
+	return nil
 }
 
 // accept validates a draft, completed by what the request's headers say, and has it

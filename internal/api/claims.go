@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/claimrail/claimrail/internal/intake"
 	"github.com/claimrail/claimrail/internal/store"
 )
 
@@ -105,11 +104,12 @@ func claimIDOf(r *http.Request) (uuid.UUID, error) {
 
 // createClaim is POST /v1/claims.
 func (a *API) createClaim(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
-	if err != nil {
+	d := a.takeDesk()
+	defer a.giveDesk(d)
+	if err := d.read(w, r); err != nil {
 		return err
 	}
-	draft, err := intake.ReadClaim(body)
+	draft, err := d.json.ReadClaim(d.body)
 	if err != nil {
 		return err
 	}

@@ -184,7 +184,7 @@ func (a *API) decide(w http.ResponseWriter, r *http.Request,
 	if err != nil {
 		return err
 	}
-	body, err := readBody(w, r)
+	body, err := readBody(w, r, nil)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ import (
 // bench is the API over real databases, with a clock that the test moves. Nothing is
 // delivered: payments and dead letters are put into the ledger by the test.
 type bench struct {
-	t      *testing.T
+	t      testing.TB
 	claims *sqlitestore.Store
 	ledger *sqliteledger.Ledger
 	config api.Config
@@ -73,7 +73,7 @@ func (l *lockedBuffer) Write(text []byte) (int, error) {
 	return l.to.Write(text)
 }
 
-func setup(t *testing.T, changes ...func(*api.Config)) *bench {
+func setup(t testing.TB, changes ...func(*api.Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, clock: &clock{at: time.Date(2026, 3, 28, 12, 0, 0, 0, time.UTC)}, log: &bytes.Buffer{}}
 	logger := slog.New(slog.NewTextHandler(&lockedBuffer{to: b.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -172,7 +172,7 @@ func (b *bench) want(got answer, status int) answer {
 }
 
 // decode reads a JSON body.
-func decode[T any](t *testing.T, text string) T {
+func decode[T any](t testing.TB, text string) T {
 	t.Helper()
 	var into T
 	if err := json.Unmarshal([]byte(text), &into); err != nil {
@@ -182,7 +182,7 @@ func decode[T any](t *testing.T, text string) T {
 }
 
 // same reports a difference.
-func same(t *testing.T, what string, got, want any) {
+func same(t testing.TB, what string, got, want any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s: want -, got +:\n%s", what, diff)

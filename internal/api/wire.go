@@ -156,16 +156,6 @@ type Decision struct {
 	Actor  string `json:"actor,omitempty" maxLength:"100" doc:"who; without it the address of the client" example:"night shift"`
 }
 
-// NewProcessedLines gives the answer to a claim that was stored, or was there already.
-func NewProcessedLines(c *claim.Claim, firstLineID int64) []ProcessedLine {
-	lines := make([]ProcessedLine, len(c.Lines))
-	id := c.ID.String()
-	for i := range c.Lines {
-		lines[i] = ProcessedLine{firstLineID + int64(i), id, newLineFields(&c.Lines[i])}
-	}
-	return lines
-}
-
 func newLineFields(line *claim.Line) LineFields {
 	fields := LineFields{
 		ServiceDate:        line.ServiceDate.Reveal(),

@@ -1,9 +1,6 @@
 package claim
 
-import (
-	"errors"
-	"fmt"
-)
+import "errors"
 
 // NPI is a National Provider Identifier: ten digits, kept as a number.
 type NPI int64
@@ -31,10 +28,20 @@ func ParseNPI(text string) (NPI, error) {
 }
 
 // String gives the ten digits.
-func (n NPI) String() string { return fmt.Sprintf("%010d", int64(n)) }
+func (n NPI) String() string { return string(n.Append(make([]byte, 0, npiDigits))) }
+
+// Append adds the ten digits to dst.
+func (n NPI) Append(dst []byte) []byte {
+	var text [npiDigits]byte
+	for i := range text {
+		text[npiDigits-1-i] = byte('0' + n%10)
+		n /= 10
+	}
+	return append(dst, text[:]...)
+}
 
 // MarshalText gives the ten digits, so that JSON carries a string.
-func (n NPI) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+func (n NPI) MarshalText() ([]byte, error) { return n.Append(nil), nil }
 
 // CheckDigitOK tells whether the last digit is the Luhn digit over 80840 and
 // the first nine (source: the NPI final rule, 45 CFR 162.406).

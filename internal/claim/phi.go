@@ -40,8 +40,12 @@ func ServiceDateFromUnix(seconds int64) ServiceDate { return ServiceDate{seconds
 func (d ServiceDate) Unix() int64 { return d.seconds }
 
 // Reveal gives the date and time in ISO 8601: "2018-03-28T00:00:00".
-func (d ServiceDate) Reveal() string {
-	return time.Unix(d.seconds, 0).UTC().Format("2006-01-02T15:04:05")
+func (d ServiceDate) Reveal() string { return string(d.AppendRevealed(nil)) }
+
+// AppendRevealed adds the text of Reveal to dst.
+func (d ServiceDate) AppendRevealed(dst []byte) []byte {
+	dst = time.Unix(d.seconds, 0).UTC().AppendFormat(dst, time.RFC3339)
+	return dst[:len(dst)-len("Z")] // there is no zone
 }
 
 // Format prints [phi] for every verb.

@@ -19,7 +19,7 @@ const (
 // envelope reads {"external_claim_id", "lines", "source"}, and of an export "claim_key"; what a
 // file of rejects says is wrong is passed over. Names stand here as they are: this form is ours,
 // and a name that means nothing is refused.
-func (r *jsonReader) envelope(draft *claim.Draft) error {
+func (r *JSON) envelope(draft *claim.Draft) error {
 	refused := &Refused{}
 	seen := map[string]bool{}
 	if _, err := r.decoder.ReadToken(); err != nil {
@@ -48,7 +48,7 @@ func (r *jsonReader) envelope(draft *claim.Draft) error {
 
 // member reads the value of one name of the envelope; seen holds the known names
 // that stood before it.
-func (r *jsonReader) member(name string, seen map[string]bool, draft *claim.Draft, refused *Refused) (err error) {
+func (r *JSON) member(name string, seen map[string]bool, draft *claim.Draft, refused *Refused) (err error) {
 	switch name {
 	case "external_claim_id", "lines", "source", ClaimKeyName, StoredName:
 	case ErrorFieldName, ErrorCodeName, ErrorMessageName:
@@ -93,7 +93,7 @@ func (e *Refused) add(field claim.Field, code, message string) {
 }
 
 // claimKey reads the key that an export gave; null and an empty text are none.
-func (r *jsonReader) claimKey(draft *claim.Draft, refused *Refused) error {
+func (r *JSON) claimKey(draft *claim.Draft, refused *Refused) error {
 	found, err := r.single()
 	switch found.Shape {
 	case claim.Text:
@@ -106,7 +106,7 @@ func (r *jsonReader) claimKey(draft *claim.Draft, refused *Refused) error {
 }
 
 // source reads {"file_sha256", "row"}: where in a file the claim came from.
-func (r *jsonReader) source(draft *claim.Draft, refused *Refused) error {
+func (r *JSON) source(draft *claim.Draft, refused *Refused) error {
 	const form = `"source" is {"file_sha256": 64 hex digits, "row": number from 1}`
 	if r.decoder.PeekKind() != '{' {
 		refused.add(claim.NoField, claim.CodeType, form)

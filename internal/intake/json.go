@@ -19,6 +19,9 @@ const MaxDepth = 32
 // mistyped external_claim_id would otherwise cost the claim its identity.
 const CodeUnknownField = "unknown-field"
 
+// usualLines is how many lines of a claim need but one allocation.
+const usualLines = 4
+
 // byteOrderMark may stand in front of UTF-8, and says nothing.
 const byteOrderMark = "\ufeff"
 
@@ -26,17 +29,23 @@ const byteOrderMark = "\ufeff"
 // folded (see FieldOf); those that mean no field are ignored. Errors: *SyntaxError,
 // *Refused.
 func ReadLines(body []byte) (*claim.Draft, error) {
-	return (&jsonReader{}).read(body, false)
+	return new(JSON).ReadLines(body)
 }
 
 // ReadClaim reads either a bare list of lines or an object
 // {"external_claim_id": ..., "lines": [...], "source": {"file_sha256": ..., "row": ...}}. Errors: *SyntaxError, *Refused.
 func ReadClaim(body []byte) (*claim.Draft, error) {
-	return (&jsonReader{}).read(body, true)
+	return new(JSON).ReadClaim(body)
 }
 
+// ReadLines is the function ReadLines.
+func (r *JSON) ReadLines(body []byte) (*claim.Draft, error) { return r.read(body, false) }
+
+// ReadClaim is the function ReadClaim.
+func (r *JSON) ReadClaim(body []byte) (*claim.Draft, error) { return r.read(body, true) }
+
 // read reads one body; the next may follow. The draft keeps nothing of the reader.
-func (r *jsonReader) read(body []byte, envelopeAllowed bool) (*claim.Draft, error) {
+func (r *JSON) read(body []byte, envelopeAllowed bool) (*claim.Draft, error) {
 	value := bytes.TrimPrefix(body, []byte(byteOrderMark))
 	r.body, r.start = body, len(body)-len(value)
 	// Repeated names are found by their folded form, and reported as violations.
@@ -76,8 +85,9 @@ func (r *jsonReader) read(body []byte, envelopeAllowed bool) (*claim.Draft, erro
 	return draft, nil
 }
 
-// jsonReader walks the tokens of one body after the other.
-type jsonReader struct {
+// JSON walks the tokens of one body after the other. Whoever reads many bodies, one at a time,
+// keeps one: it keeps what it has allocated. The zero value is ready.
+type JSON struct {
 	input   bytes.Buffer // from which the decoder reads in place
 	body    []byte
 	start   int // of the JSON in the body, in bytes: behind a byte order mark
@@ -90,7 +100,7 @@ var errTooDeep = errors.New("nested deeper than " + strconv.Itoa(MaxDepth))
 
 // lines reads the list of lines. It goes on behind the limit, so that Validate
 // can refuse the claim for it.
-func (r *jsonReader) lines(draft *claim.Draft) error {
+func (r *JSON) lines(draft *claim.Draft) error {
 	if _, err := r.decoder.ReadToken(); err != nil {
 		return err
 	}
@@ -100,6 +110,9 @@ func (r *jsonReader) lines(draft *claim.Draft) error {
 				return err
 			}
 			continue
+		}
+		if draft.Lines == nil {
+			draft.Lines = make([]claim.RawLine, 0, usualLines)
 		}
 		draft.Lines = append(draft.Lines, claim.RawLine{})
 		if err := r.line(&draft.Lines[len(draft.Lines)-1]); err != nil {
@@ -112,7 +125,7 @@ func (r *jsonReader) lines(draft *claim.Draft) error {
 
 // line reads one element of the list. Its texts share one string, so that a line
 // costs one allocation, not ten.
-func (r *jsonReader) line(line *claim.RawLine) error {
+func (r *JSON) line(line *claim.RawLine) error {
 	r.texts = r.texts[:0]
 	if r.decoder.PeekKind() != '{' {
 		shape, err := r.value()
@@ -159,7 +172,7 @@ func (r *jsonReader) line(line *claim.RawLine) error {
 
 // name reads the next name of the object that was entered, or its end: then it
 // gives nil. The name is good until the next call of the reader.
-func (r *jsonReader) name() ([]byte, error) {
+func (r *JSON) name() ([]byte, error) {
 	if r.decoder.PeekKind() == '}' {
 		_, err := r.decoder.ReadToken()
 		return nil, err
@@ -179,7 +192,7 @@ func (r *jsonReader) name() ([]byte, error) {
 
 // value reads one value, and appends its text to r.texts; of lists and objects
 // only the shape is kept.
-func (r *jsonReader) value() (claim.Shape, error) {
+func (r *JSON) value() (claim.Shape, error) {
 	kind := r.decoder.PeekKind()
 	switch kind {
 	case '{':
@@ -211,14 +224,14 @@ func (r *jsonReader) value() (claim.Shape, error) {
 }
 
 // single reads one value that stands outside the lines.
-func (r *jsonReader) single() (claim.Raw, error) {
+func (r *JSON) single() (claim.Raw, error) {
 	r.texts = r.texts[:0]
 	shape, err := r.value()
 	return claim.Raw{Shape: shape, Text: string(r.texts)}, err
 }
 
 // skip passes over one value of any shape, token by token, to bound its depth.
-func (r *jsonReader) skip() error {
+func (r *JSON) skip() error {
 	base := r.decoder.StackDepth()
 	for {
 		if _, err := r.decoder.ReadToken(); err != nil {
@@ -234,7 +247,7 @@ func (r *jsonReader) skip() error {
 }
 
 // syntaxError gives the place at which reading stopped, and what is wrong there.
-func (r *jsonReader) syntaxError(err error) *SyntaxError {
+func (r *JSON) syntaxError(err error) *SyntaxError {
 	var syntactic *jsontext.SyntacticError
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
@@ -251,7 +264,7 @@ func (r *jsonReader) syntaxError(err error) *SyntaxError {
 }
 
 // trailing gives the place of what follows the JSON, which ends at offset.
-func (r *jsonReader) trailing(offset int) *SyntaxError {
+func (r *JSON) trailing(offset int) *SyntaxError {
 	rest := bytes.TrimLeft(r.body[r.start+offset:], " \t\r\n")
 	return r.at(len(r.body)-len(rest), "text behind the end of the JSON value")
 }
@@ -272,7 +285,7 @@ func problemAt(rest []byte) string {
 }
 
 // at makes the error for an offset in the body.
-func (r *jsonReader) at(offset int, problem string) *SyntaxError {
+func (r *JSON) at(offset int, problem string) *SyntaxError {
 	before := r.body[:offset]
 	return &SyntaxError{
 		Line:    bytes.Count(before, []byte("\n")) + 1,

@@ -27,7 +27,7 @@ const (
 // list of lines. A line that can not be read is refused, and reading goes on behind it.
 type jsonLines struct {
 	lines lineScanner
-	json  jsonReader
+	json  JSON
 	sum   string
 	row   int   // number of the row given last
 	err   error // what every further Next gives
