@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -217,6 +218,15 @@ func (h *history) figures() (claims, confirmed, attempts int) {
 		}
 	}
 	return claims, confirmed, attempts
+}
+
+// row is what a rig did, and what became of the claims.
+type row struct {
+	name    string
+	faults  int // injected
+	history *history
+	took    time.Duration
+	failed  bool
 }
 
 // The checker lets a sound line pass, doubt included, and finds every way in which a line

@@ -33,7 +33,8 @@ type fleet struct {
 	owner            string // URL of the database, for who owns it
 	nats             *cluster
 	claims, payments []*instance
-	environ          []string // what all processes are set to
+	environ          []string                // what all processes are set to
+	way              func(url string) string // to the database; nil: straight
 }
 
 // instance is one of the processes, and those that took its place after it was killed.
@@ -61,8 +62,11 @@ func (f *fleet) populate(each int) {
 		f.Fatal(err)
 	}
 	pgtest.Exec(f, f.owner, string(roles))
+	if f.way == nil {
+		f.way = func(url string) string { return url }
+	}
 	f.environ = []string{
-		"CLAIMRAIL_DATABASE_URL=" + f.as("claimrail_claims"), "CLAIMRAIL_PAYMENTS_DATABASE_URL=" + f.as("claimrail_payments"),
+		"CLAIMRAIL_DATABASE_URL=" + f.way(f.as("claimrail_claims")), "CLAIMRAIL_PAYMENTS_DATABASE_URL=" + f.way(f.as("claimrail_payments")),
 		"CLAIMRAIL_NATS_URL=" + f.nats.url(), "CLAIMRAIL_LISTEN=127.0.0.1:0",
 	}
 	if code, output := f.run("migrate"); code != 0 {

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -19,17 +20,24 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		kills = 3
 	}
-	random := newRandom(t)
+	killServer(t, newRandom(t), kills, &row{})
+}
+
+// killServer kills the server so many times under load, and tells in the row what came of it.
+func killServer(t *testing.T, random *rand.Rand, kills int, row *row) {
+	t.Helper()
 	begin := time.Now()
 	s := newSystem(t)
 	s.start()
 	l := newLoad(s, random)
+	row.history = l.history
 	cut := int64(0) // requests that a kill found under way
 	for range kills {
 		l.flow(random.Int64N(maxFlow))
 		<-time.After(time.Duration(random.Int64N(int64(maxDelay))))
 		inFlight := l.inFlight.Load()
 		s.kill()
+		row.faults++
 		if cut += inFlight; inFlight == 0 {
 			t.Error("a kill found no request under way")
 		}

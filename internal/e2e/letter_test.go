@@ -119,6 +119,17 @@ BEGIN SELECT RAISE(ABORT, 'planted fault'); END`, int64(poisoned), int64(written
 // until it has played them all.
 func (s *system) replay() {
 	s.Helper()
+	s.forget()
+	// The discarded claim's message is among them, and is counted when payments refuses it.
+	s.until("payments refuses the discarded claim again", settleTimeout, func() bool {
+		return strings.Contains(string(s.get("/metrics").body), "\nclaimrail_payments_written_off_total 1\n")
+	})
+}
+
+// forget stops the server, and starts one whose broker does not know which messages were
+// answered.
+func (s *system) forget() {
+	s.Helper()
 	if code, _ := s.stop(); code != 0 {
 		s.Fatalf("stop: got exit code %d", code)
 	}
@@ -130,8 +141,4 @@ func (s *system) replay() {
 		s.Fatal(err)
 	}
 	s.start()
-	// The discarded claim's message is among them, and is counted when payments refuses it.
-	s.until("payments refuses the discarded claim again", settleTimeout, func() bool {
-		return strings.Contains(string(s.get("/metrics").body), "\nclaimrail_payments_written_off_total 1\n")
-	})
 }

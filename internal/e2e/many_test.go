@@ -201,7 +201,8 @@ type blow struct {
 	what     string
 	kill     func()
 	restart  func()
-	standing bool // claims are taken meanwhile
+	standing bool          // claims are taken meanwhile
+	hold     time.Duration // how long it lasts, where that is not measured in claims
 }
 
 // blows gives what happens: in each round one process of each role, one NATS server, of which
@@ -211,15 +212,15 @@ func (f *fleet) blows(random *rand.Rand, rounds int) (all []blow) {
 		victim := round % manyEach
 		var node int
 		some := []blow{
-			{f.claims[victim].name, f.claims[victim].kill, f.claims[victim].start, true},
-			{f.payments[victim].name, f.payments[victim].kill, f.payments[victim].start, true},
-			{"a NATS server", func() {
+			{what: f.claims[victim].name, kill: f.claims[victim].kill, restart: f.claims[victim].start, standing: true},
+			{what: f.payments[victim].name, kill: f.payments[victim].kill, restart: f.payments[victim].start, standing: true},
+			{what: "a NATS server", kill: func() {
 				if node = f.nats.whole(); round > 0 {
 					node = (node + round) % natsNodes
 				}
 				f.nats.kill(node)
-			}, func() { f.nats.start(node) }, true},
-			{"Postgres", func() { f.postgres.Stop(f) }, func() { f.postgres.Start(f) }, false},
+			}, restart: func() { f.nats.start(node) }, standing: true},
+			{what: "Postgres", kill: func() { f.postgres.Stop(f) }, restart: func() { f.postgres.Start(f) }},
 		}
 		random.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 		all = append(all, some...)
@@ -238,14 +239,17 @@ func (c *crowd) endure(blows []blow) {
 		b.kill()
 		before := c.done.Load()
 		c.allow(min(max(before, step*int64(i+1))+step, c.total))
-		if b.standing {
+		switch {
+		case b.hold > 0:
+			<-time.After(b.hold)
+		case b.standing:
 			c.reach(min(before+step/2, c.total))
-		} else {
+		default:
 			failed := c.denied.Load() + c.unknown.Load()
 			c.until("clients have met the outage", startTimeout, func() bool { return c.denied.Load()+c.unknown.Load() >= failed+manyClients })
 		}
 		b.restart()
-		c.Logf("killed and started again: %s, %d claims later", b.what, c.done.Load()-before)
+		c.Logf("done, and undone %d claims later: %s", c.done.Load()-before, b.what)
 	}
 	c.allow(c.total)
 	c.reach(c.total)
@@ -267,11 +271,19 @@ func TestManyInstances(t *testing.T) {
 			t.Fatalf("%s: want at least 1000, got %q", manyVariable, text)
 		}
 	}
-	random := newRandom(t)
+	manyInstances(t, newRandom(t), total, max(1, total/manyPerRound), &row{})
+}
+
+// manyInstances is TestManyInstances with so many rounds of kills, and tells in the row what
+// came of it.
+func manyInstances(t *testing.T, random *rand.Rand, total, rounds int, row *row) {
+	t.Helper()
 	f := newFleet(t, manyEach)
 	begin := time.Now()
 	c := newCrowd(f, random, total)
-	blows := f.blows(random, max(1, total/manyPerRound))
+	row.history = c.history
+	blows := f.blows(random, rounds)
+	row.faults = len(blows)
 	c.endure(blows)
 	sending := time.Since(begin)
 	f.settled()

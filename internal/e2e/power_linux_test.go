@@ -78,15 +78,21 @@ func (d *powerDisk) mount() {
 	}
 }
 
+// freeze has every write wait.
+func (d *powerDisk) freeze() { command(d, "fsfreeze", "-f", d.outer()) }
+
+// thaw lets them go on.
+func (d *powerDisk) thaw() { command(d, "fsfreeze", "-u", d.outer()) }
+
 // cut cuts the power. kill ends all processes that use the disk: they have outlived it, and
 // whatever they did since then is gone. On return the disk is as it was at that instant, and
 // mounted again.
 func (d *powerDisk) cut(kill func()) {
 	d.Helper()
 	left := filepath.Join(d.folder, "left.img")
-	command(d, "fsfreeze", "-f", d.outer())
+	d.freeze()
 	command(d, "cp", "--sparse=always", d.inner(), left)
-	command(d, "fsfreeze", "-u", d.outer())
+	d.thaw()
 	kill()
 	command(d, "umount", d.path)
 	command(d, "cp", "--sparse=always", left, d.inner())
@@ -205,6 +211,31 @@ const powerClaims = 4_000
 // write to their files when they see fit, as is their default.
 func (t *torture) cutPowerOfFleet() {
 	cuts := size(t.T, cutsVariable, shortCuts)
+	f, disk := t.fleetOnPowerDisk()
+	c := newCrowd(f, t.random, powerClaims*(cuts+1))
+	t.row.history = c.history
+	var blows []blow
+	for range cuts {
+		blows = append(blows, blow{what: "the power", kill: func() {
+			c.history.seal()
+			disk.cut(f.killAll)
+			c.history.unseal()
+			t.row.faults++
+		}, restart: f.startAll})
+	}
+	c.endure(blows)
+	f.nats.whole()
+	report := f.finish(c.history)
+	claims, confirmed, _ := c.history.figures()
+	if report.Settled < confirmed {
+		t.Errorf("got %d claims settled, want the %d that were acknowledged, at least", report.Settled, confirmed)
+	}
+	t.Logf("%d claims, %d acknowledged, %d settled", claims, confirmed, report.Settled)
+}
+
+// fleetOnPowerDisk starts a fleet with Postgres and NATS on a disk of its own.
+func (t *torture) fleetOnPowerDisk() (f *fleet, disk *powerDisk) {
+	t.Helper()
 	folder, err := os.MkdirTemp("", "claimrail-power-") // a socket has a short path
 	if err != nil {
 		t.Fatal(err)
@@ -217,34 +248,16 @@ func (t *torture) cutPowerOfFleet() {
 	if err := os.Mkdir(mounted, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	disk := newPowerDisk(t, mounted)
+	disk = newPowerDisk(t, mounted)
 	for _, path := range []string{database, messages} {
 		if err := os.Mkdir(path, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	f := &fleet{T: t.T, postgres: pgtest.StartOwnIn(t, database), nats: newCluster(t.T, messages)}
+	f = &fleet{T: t.T, postgres: pgtest.StartOwnIn(t, database), nats: newCluster(t.T, messages)}
 	f.populate(manyEach)
 	command(t, "sync", "-f", mounted) // the cluster was made without; nobody cuts the power in an installation
-	c := newCrowd(f, t.random, powerClaims*(cuts+1))
-	t.row.history = c.history
-	var blows []blow
-	for range cuts {
-		blows = append(blows, blow{"the power", func() {
-			c.history.seal()
-			disk.cut(f.killAll)
-			c.history.unseal()
-			t.row.faults++
-		}, f.startAll, false})
-	}
-	c.endure(blows)
-	f.nats.whole()
-	report := f.finish(c.history)
-	claims, confirmed, _ := c.history.figures()
-	if report.Settled < confirmed {
-		t.Errorf("got %d claims settled, want the %d that were acknowledged, at least", report.Settled, confirmed)
-	}
-	t.Logf("%d claims, %d acknowledged, %d settled", claims, confirmed, report.Settled)
+	return f, disk
 }
 
 // killAll ends all processes of the fleet.

@@ -35,15 +35,6 @@ type torture struct {
 	row    *row
 }
 
-// row is what a rig did, and what became of the claims.
-type row struct {
-	name    string
-	faults  int // injected
-	history *history
-	took    time.Duration
-	failed  bool
-}
-
 // size gives the number that a variable is set to, or that of the short form.
 func size(t *testing.T, variable string, short int) int {
 	t.Helper()
@@ -73,9 +64,16 @@ func TestTorture(t *testing.T) {
 		name string
 		run  func(*torture)
 	}{
+		{"kill", (*torture).kill},
+		{"kill-fleet", (*torture).killFleet},
 		{"power", (*torture).cutPower},
 		{"power-fleet", (*torture).cutPowerOfFleet},
 		{"power-control", (*torture).cutPowerOfControl},
+		{"harass", (*torture).harass},
+		{"roll", (*torture).roll},
+		{"replay", (*torture).replay},
+		{"commit", (*torture).cutCommits},
+		{"poison", (*torture).poison},
 	} {
 		r := &row{name: rig.name, history: newHistory()}
 		t.Run(rig.name, func(t *testing.T) {

@@ -99,6 +99,9 @@ func (o *Own) Stop(t testing.TB) {
 	o.end(t, keepWord)
 }
 
+// Pid gives the process that all processes of the server descend from.
+func (o *Own) Pid() int { return o.running.Process.Pid }
+
 // end gives the watchdog a word, and waits until it has done what that says.
 func (o *Own) end(t testing.TB, word string) {
 	t.Helper()

@@ -19,7 +19,7 @@ type Proxy struct {
 
 	network, address string
 	listener         net.Listener
-	loseCommit       atomic.Bool
+	cutCommit        atomic.Int64 // how much of an answer to COMMIT passes, plus one; 0: all
 	tasks            sync.WaitGroup
 	mutex            sync.Mutex
 	open             map[net.Conn]bool // nil once it is severed
@@ -48,8 +48,19 @@ func NewProxy(t testing.TB, address string) *Proxy {
 	return p
 }
 
+// CommitAnswer is how long the answer to a COMMIT is, in bytes: that it is done, and that the
+// server is ready for more.
+const CommitAnswer = 12 + 6
+
 // LoseCommit has the next answer to a COMMIT lost, and with it the connection.
-func (p *Proxy) LoseCommit() { p.loseCommit.Store(true) }
+func (p *Proxy) LoseCommit() { p.CutCommit(0) }
+
+// CutCommit lets only so many bytes of the next answer to a COMMIT pass, and then closes the
+// connection.
+func (p *Proxy) CutCommit(after int) { p.cutCommit.Store(int64(after) + 1) }
+
+// Armed says whether an answer that is to be cut has not come yet.
+func (p *Proxy) Armed() bool { return p.cutCommit.Load() != 0 }
 
 // Cut closes all connections. New ones may be made.
 func (p *Proxy) Cut() {
@@ -101,6 +112,9 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 	return p.open != nil
 }
 
+// commitDone is the first part of the answer to a COMMIT.
+const commitDone = "C\x00\x00\x00\x0bCOMMIT\x00"
+
 // carry copies until an end closes, then closes both. Of what a server says, an answer to
 // COMMIT can be kept back.
 func (p *Proxy) carry(to io.WriteCloser, from io.ReadCloser, answers bool) {
@@ -108,8 +122,12 @@ func (p *Proxy) carry(to io.WriteCloser, from io.ReadCloser, answers bool) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
-		if answers && bytes.Contains(buffer[:n], []byte("COMMIT\x00")) && p.loseCommit.CompareAndSwap(true, false) {
-			return
+		if answers && bytes.Contains(buffer[:n], []byte(commitDone)) {
+			if armed := p.cutCommit.Swap(0); armed > 0 {
+				passed := bytes.Index(buffer[:n], []byte(commitDone)) + int(armed) - 1
+				_, _ = to.Write(buffer[:min(passed, n)]) // the client may be gone
+				return
+			}
 		}
 		if _, failed := to.Write(buffer[:n]); err != nil || failed != nil {
 			return

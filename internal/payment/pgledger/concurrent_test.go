@@ -78,6 +78,28 @@ func TestLostCommit(t *testing.T) {
 	}
 }
 
+// Wherever the answer to COMMIT is cut, the payment is there once: the ledger says that it is,
+// or that it is unavailable itself.
+func TestCommitCutAtEveryByte(t *testing.T) {
+	t.Parallel()
+	proxy := pgtest.NewProxy(t, pgtest.Start(t).Database(t))
+	ledger := open(t, proxy.URL)
+	defer func() { _ = ledger.Close() }()
+	for after := range pgtest.CommitAnswer {
+		batch := []event.ClaimAccepted{accepted(after)}
+		proxy.CutCommit(after)
+		if got, err := ledger.Record(t.Context(), batch, time.Now()); err != nil && !errors.Is(err, payment.ErrUnavailable) {
+			t.Errorf("cut after %d bytes: got %v, %v, want it recorded, or %v", after, got, err, payment.ErrUnavailable)
+		}
+		if proxy.Armed() {
+			t.Fatalf("cut after %d bytes: no answer to COMMIT came by", after)
+		}
+		if got, err := ledger.Record(t.Context(), batch, time.Now()); err != nil || got[0] != payment.Repeat {
+			t.Errorf("cut after %d bytes, again: got %v, %v, want a repeat", after, got, err)
+		}
+	}
+}
+
 // BenchmarkRecord measures payments recorded in a second, of batches new and large.
 func BenchmarkRecord(b *testing.B) {
 	for _, size := range []int{1, 64, 500} {

@@ -171,6 +171,28 @@ func TestLostCommitIsFoundByAcceptingAgain(t *testing.T) {
 	}
 }
 
+// Wherever the answer to COMMIT is cut, the claim is there once: Accept says that it is, or
+// that nobody knows, never that it is not.
+func TestCommitCutAtEveryByte(t *testing.T) {
+	t.Parallel()
+	proxy := pgtest.NewProxy(t, pgtest.Start(t).Database(t))
+	engine := open(t, proxy.URL)
+	defer func() { _ = engine.Close() }()
+	for after := range pgtest.CommitAnswer {
+		batch := []store.Submission{made(after, 5)}
+		proxy.CutCommit(after)
+		if _, err := engine.Accept(t.Context(), batch, noon()); err != nil && !errors.Is(err, store.ErrUnknownOutcome) {
+			t.Fatalf("cut after %d bytes: got %v, want %v", after, err, store.ErrUnknownOutcome)
+		}
+		if proxy.Armed() {
+			t.Fatalf("cut after %d bytes: no answer to COMMIT came by", after)
+		}
+		if again, err := engine.Accept(t.Context(), batch, noon()); err != nil || !again[0].Existing {
+			t.Errorf("cut after %d bytes, accepted again: got %+v, %v, want it existing", after, again, err)
+		}
+	}
+}
+
 // A commit that is still in flight when its connection is lost is waited for: the same
 // claim, accepted again, is not seen by looking, yet is not stored twice. Nobody
 // can reach the server any more to cancel the first.

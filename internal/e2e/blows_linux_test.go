@@ -1,0 +1,192 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/claimrail/claimrail/internal/event"
+)
+
+// Bounds of how long a process is paused and a disk stands still.
+const (
+	minPause = 500 * time.Millisecond
+	maxPause = 4 * time.Second
+)
+
+// faultClaims is how many claims are sent for each fault of a fleet, one more for the end.
+const faultClaims = 1_500
+
+// Everything that can be done to a fleet short of killing it (see manyInstances): the stream is
+// deleted, its consumer is, all that the broker has on disk is wiped, one process after the
+// other is stopped for a while, and Postgres, and their disk stands still.
+func (t *torture) harass() {
+	rounds := size(t.T, roundsVariable, shortRounds)
+	f, disk := t.fleetOnPowerDisk()
+	var blows []blow
+	for round := range rounds {
+		some := append(f.brokerBlows(), t.pauses(f, round%manyEach)...)
+		for range 2 {
+			some = append(some, blow{what: "the disk stands still", kill: disk.freeze, restart: disk.thaw, hold: t.pause()})
+		}
+		t.random.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+		blows = append(blows, some...)
+	}
+	t.endure(f, faultClaims*(len(blows)+1), blows)
+}
+
+// endure deals blows to a fleet, and wants every claim stored and paid once.
+func (t *torture) endure(f *fleet, total int, blows []blow) {
+	t.Helper()
+	begin := time.Now()
+	c := newCrowd(f, t.random, total)
+	t.row.history, t.row.faults = c.history, len(blows)
+	c.endure(blows)
+	sending := time.Since(begin)
+	f.settled()
+	settling := time.Since(begin) - sending
+	c.shares(total)
+	report := f.finish(c.history)
+	if report.Settled != total || report.Payments != total {
+		t.Errorf("got %d claims settled, %d payments, want %d", report.Settled, report.Payments, total)
+	}
+	t.Logf("%d claims in %.1f s; all settled %.1f s later", total, sending.Seconds(), settling.Seconds())
+	t.Logf("requests: %d acknowledged, %d refused as another claim, %d answered with 503, %d not answered, %d by half; %d sent again",
+		c.acknowledged.Load(), c.refused.Load(), c.denied.Load(), c.unknown.Load(), c.half.Load(), c.resent.Load())
+}
+
+// brokerBlows takes from the broker what it has.
+func (f *fleet) brokerBlows() []blow {
+	delete := func(what string, try func(context.Context) error) blow {
+		return blow{what: what, kill: func() { f.nats.await(what, try) }, restart: func() {}, standing: true}
+	}
+	return []blow{
+		delete("the consumer is deleted", func(ctx context.Context) error {
+			return f.nats.stream.DeleteConsumer(ctx, event.StreamName, event.ConsumerName)
+		}),
+		delete("the stream is deleted", func(ctx context.Context) error {
+			return f.nats.stream.DeleteStream(ctx, event.StreamName)
+		}),
+		{what: "all files of the broker are gone", kill: func() {
+			for node := range natsNodes {
+				f.nats.kill(node)
+				if err := os.RemoveAll(f.nats.store(node)); err != nil {
+					f.Fatal(err)
+				}
+			}
+		}, restart: func() {
+			for node := range natsNodes {
+				f.nats.start(node)
+			}
+		}, standing: true},
+	}
+}
+
+// pause draws how long something stands still.
+func (t *torture) pause() time.Duration {
+	return minPause + time.Duration(t.random.Int64N(int64(maxPause-minPause)))
+}
+
+// pauses stops a process of each kind for a while, as a debugger or a machine that is moved
+// does: nobody tells those who wait for it.
+func (t *torture) pauses(f *fleet, victim int) []blow {
+	stop := func(what string, pids func() []int) blow {
+		var stopped []int
+		signal := func(with syscall.Signal) {
+			for _, pid := range stopped {
+				if err := syscall.Kill(pid, with); err != nil && with == syscall.SIGCONT {
+					t.Errorf("%s: process %d: %v", what, pid, err)
+				}
+			}
+		}
+		return blow{what: what + " is paused", hold: t.pause(), kill: func() {
+			stopped = pids()
+			signal(syscall.SIGSTOP)
+		}, restart: func() { signal(syscall.SIGCONT) }}
+	}
+	one := func(s func() *server) func() []int {
+		return func() []int { return []int{s().cmd.Process.Pid} }
+	}
+	return []blow{
+		stop(f.claims[victim].name, one(func() *server { return f.claims[victim].server })),
+		stop(f.payments[victim].name, one(func() *server { return f.payments[victim].server })),
+		stop(fmt.Sprint("NATS server n", victim), one(func() *server { return f.nats.nodes[victim] })),
+		stop("Postgres", func() []int { return t.family(f.postgres.Pid()) }),
+	}
+}
+
+// family gives the descendants of a process, the older first.
+func (t *torture) family(pid int) (found []int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	children := map[int][]int{}
+	for _, entry := range entries {
+		number, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		text, _ := os.ReadFile("/proc/" + entry.Name() + "/stat") // it may be gone
+		_, rest, _ := strings.Cut(string(text), ") ")
+		if fields := strings.Fields(rest); len(fields) > 1 {
+			parent, _ := strconv.Atoi(fields[1])
+			children[parent] = append(children[parent], number)
+		}
+	}
+	for wave := children[pid]; len(wave) > 0; {
+		found = append(found, wave...)
+		var next []int
+		for _, one := range wave {
+			next = append(next, children[one]...)
+		}
+		wave = next
+	}
+	return found
+}
+
+// Every process of the line is replaced while clients send claims: the new one is ready before
+// the old one is told to stop. No client is refused, or left with half an answer.
+func (t *torture) roll() {
+	f := newFleet(t.T, manyEach)
+	rounds := size(t.T, roundsVariable, shortRounds)
+	var blows []blow
+	for range rounds {
+		for _, i := range f.all() {
+			blows = append(blows, blow{what: i.name + " is replaced", kill: i.replace, restart: func() {}, standing: true})
+		}
+	}
+	c := newCrowd(f, t.random, faultClaims*(len(blows)+1))
+	t.row.history, t.row.faults = c.history, len(blows)
+	c.endure(blows)
+	if c.denied.Load() != 0 || c.half.Load() != 0 {
+		t.Errorf("got %d requests answered with 503, %d with half an answer, want none", c.denied.Load(), c.half.Load())
+	}
+	c.shares(int(c.total))
+	if report := f.finish(c.history); int64(report.Settled) != c.total {
+		t.Errorf("got %d claims settled, want %d", report.Settled, c.total)
+	}
+	t.Logf("%d claims, %d processes replaced; %d requests denied, %d without an answer, %d sent again",
+		c.total, len(blows), c.denied.Load(), c.unknown.Load(), c.resent.Load())
+}
+
+// replace starts another process in the place of this one, and then stops this one.
+func (i *instance) replace() {
+	i.Helper()
+	for name, value := range i.metrics() {
+		i.past[name] += value
+	}
+	old := i.server
+	i.start()
+	next := i.server
+	i.server = old
+	if code, took := i.stop(); code != 0 {
+		i.Errorf("stop %s under load: got exit code %d after %v, want 0", i.name, code, took)
+	}
+	i.server = next
+}

@@ -1,0 +1,169 @@
+package e2e_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/pgtest"
+)
+
+// kill is TestKill for longer.
+func (t *torture) kill() {
+	killServer(t.T, t.random, size(t.T, killsVariable, shortKills), t.row)
+}
+
+// killFleet is TestManyInstances for longer.
+func (t *torture) killFleet() {
+	total := size(t.T, manyVariable, manyDefault)
+	manyInstances(t.T, t.random, total, size(t.T, roundsVariable, max(1, total/manyPerRound)), t.row)
+}
+
+// replayPerSecond is how many messages a second are played again at least, on a busy machine.
+const replayPerSecond = 100
+
+// A consumer that has forgotten what was answered plays the whole stream again: payments knows
+// each message, and records nothing.
+func (t *torture) replay() {
+	messages := size(t.T, messagesVariable, shortMessages)
+	s := newSystem(t.T)
+	s.start()
+	l := newLoad(s, t.random)
+	t.row.history = l.history
+	for l.acknowledged.Load() < int64(messages) {
+		l.flow(100)
+	}
+	l.end()
+	s.until("every claim is settled", settleTimeout+time.Duration(messages/replayPerSecond)*time.Second, func() bool {
+		return len(s.list("status=in_flight")) == 0
+	})
+	claims, _, _ := l.history.figures()
+	s.forget()
+	t.row.faults++
+	begin := time.Now()
+	i := instance{system: s}
+	s.until("payments has met all messages again", settleTimeout+time.Duration(messages/replayPerSecond)*time.Second, func() bool {
+		return i.metrics()["claimrail_payments_repeats_total"] >= float64(claims)
+	})
+	took := time.Since(begin)
+	counted := i.metrics()
+	for _, name := range []string{"claimrail_payments_recorded_total", "claimrail_payments_conflicts_total", "claimrail_payments_parked_total"} {
+		if got, there := counted[name]; !there || got != 0 {
+			t.Errorf("%s: got %.0f, %t, want 0 and there", name, got, there)
+		}
+	}
+	if report := s.finish(l.history); report.Payments != claims {
+		t.Errorf("got %d payments, want the %d there were", report.Payments, claims)
+	}
+	t.Logf("%d claims; %.0f messages played again in %.1f s, no new payment", claims, counted["claimrail_payments_repeats_total"], took.Seconds())
+}
+
+// The answer to COMMIT is cut at each of its bytes, for both databases, under load.
+func (t *torture) cutCommits() {
+	var proxies []*pgtest.Proxy
+	f := &fleet{T: t.T, postgres: pgtest.StartOwn(t), nats: newCluster(t.T, t.TempDir()), way: func(url string) string {
+		proxies = append(proxies, pgtest.NewProxy(t, url))
+		return proxies[len(proxies)-1].URL
+	}}
+	f.populate(1)
+	l := newLoad(f.claims[0].system, t.random)
+	t.row.history = l.history
+	for after := range pgtest.CommitAnswer + 1 {
+		for _, proxy := range proxies {
+			l.flow(1)
+			proxy.CutCommit(after)
+			l.until("an answer to COMMIT is cut", startTimeout, func() bool { return !proxy.Armed() })
+			t.row.faults++
+		}
+	}
+	l.flow(clients)
+	l.end()
+	doubts := f.claims[0].count("claimrail_accept_doubts_total")
+	if doubts == 0 {
+		t.Error("got no commit in doubt, want some")
+	}
+	report := f.finish(l.history)
+	if claims, _, _ := l.history.figures(); report.Settled != claims {
+		t.Errorf("got %d claims settled, want all %d", report.Settled, claims)
+	}
+	t.Logf("%d cuts, %d commits in doubt; requests: %d acknowledged, %d answered with 503, %d not answered",
+		t.row.faults, doubts, l.acknowledged.Load(), l.denied.Load(), l.unknown.Load())
+}
+
+// Sizes of the rig of poisoned messages.
+const (
+	poisonClaims = 1_000
+	poisonEvery  = 50
+)
+
+// Of fifty messages one can not be paid. The others are, and the time they take is told beside
+// that of a run without; the poisoned ones become dead letters, are redriven, and are paid once.
+func (t *torture) poison() {
+	for _, poisoning := range []bool{false, true} {
+		s := newSystem(t.T)
+		s.start()
+		h := newHistory()
+		t.row.history = h
+		db := s.openPayments()
+		if poisoning {
+			s.exec(db, fmt.Sprintf(`CREATE TRIGGER planted BEFORE INSERT ON payments WHEN NEW.net_fee_cents = %d
+BEGIN SELECT RAISE(ABORT, 'planted fault'); END`, int64(poisoned)))
+		}
+		bad := 0
+		for n := range poisonClaims {
+			f := randomForm(t.random, fmt.Sprint(n))
+			if poisoning && n%poisonEvery == poisonEvery/2 {
+				f = newForm(claim.ExternalKey, fmt.Sprint(n), poisoned)
+				bad++
+			}
+			s.accept(h, f)
+		}
+		t.row.faults += bad
+		s.until("the poisoned claims are dead-lettered, and the others settled", settleTimeout+parkTimeout, func() bool {
+			return len(s.list("status=in_flight")) == 0
+		})
+		if got := len(s.list("status=dead_lettered")); got != bad {
+			t.Errorf("got %d claims dead-lettered, want %d", got, bad)
+		}
+		took := s.lags()
+		t.Logf("poisoned: %d of %d; the other %d are paid after p50 %v, p99 %v, at most %v",
+			bad, poisonClaims, len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
+		if poisoning {
+			s.exec(db, "DROP TRIGGER planted")
+			for _, letter := range s.letters("open") {
+				s.decide(letter.ID, "redrive")
+			}
+		}
+		s.until("all are paid", settleTimeout, func() bool { return len(s.list("status=dead_lettered")) == 0 })
+		if report := s.finish(h); report.Payments != poisonClaims {
+			t.Errorf("got %d payments, want %d", report.Payments, poisonClaims)
+		}
+	}
+}
+
+// lags gives the times from a claim's acceptance to its payment, the shortest first.
+func (s *system) lags() (all []time.Duration) {
+	s.Helper()
+	db := s.openPayments()
+	db.SetMaxOpenConns(1) // what is attached is of one connection
+	s.exec(db, "ATTACH DATABASE '"+strings.ReplaceAll(s.dir, "'", "''")+"/"+claimsFile+"' AS c")
+	rows, err := db.QueryContext(s.Context(), `SELECT p.recorded_at - c.received_at FROM payments AS p JOIN c.claims AS c USING (claim_id)`)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var took int64 // microseconds
+		if err := rows.Scan(&took); err != nil {
+			s.Fatal(err)
+		}
+		all = append(all, time.Duration(took)*time.Microsecond)
+	}
+	if err := rows.Err(); err != nil || len(all) == 0 {
+		s.Fatalf("read when claims were paid: got %d, %v", len(all), err)
+	}
+	slices.Sort(all)
+	return all
+}
