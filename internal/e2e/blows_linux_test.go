@@ -29,7 +29,7 @@ func (t *torture) harass() {
 	f, disk := t.fleetOnPowerDisk()
 	var blows []blow
 	for round := range rounds {
-		some := append(f.brokerBlows(), t.pauses(f, round%manyEach)...)
+		some := append(t.brokerBlows(f), t.pauses(f, round%manyEach)...)
 		for range 2 {
 			some = append(some, blow{what: "the disk stands still", kill: disk.freeze, restart: disk.thaw, hold: t.pause()})
 		}
@@ -37,7 +37,18 @@ func (t *torture) harass() {
 		blows = append(blows, some...)
 	}
 	t.endure(f, faultClaims*(len(blows)+1), blows)
+	resent := 0
+	for _, i := range f.claims {
+		resent += int(i.past[resentCounter])
+	}
+	if resent == 0 {
+		t.Error("got no claim sent again, want those that the broker lost")
+	}
+	t.Logf("%d claims sent again, for the broker had lost their messages", resent)
 }
+
+// resentCounter counts what payments did not know.
+const resentCounter = "claimrail_sweep_resent_total"
 
 // endure deals blows to a fleet, and wants every claim stored and paid once.
 func (t *torture) endure(f *fleet, total int, blows []blow) {
@@ -50,6 +61,9 @@ func (t *torture) endure(f *fleet, total int, blows []blow) {
 	f.settled()
 	settling := time.Since(begin) - sending
 	c.shares(total)
+	for _, i := range f.claims {
+		i.past[resentCounter] += i.metrics()[resentCounter]
+	}
 	report := f.finish(c.history)
 	if report.Settled != total || report.Payments != total {
 		t.Errorf("got %d claims settled, %d payments, want %d", report.Settled, report.Payments, total)
@@ -59,30 +73,54 @@ func (t *torture) endure(f *fleet, total int, blows []blow) {
 		c.acknowledged.Load(), c.refused.Load(), c.denied.Load(), c.unknown.Load(), c.half.Load(), c.resent.Load())
 }
 
-// brokerBlows takes from the broker what it has.
-func (f *fleet) brokerBlows() []blow {
-	delete := func(what string, try func(context.Context) error) blow {
-		return blow{what: what, kill: func() { f.nats.await(what, try) }, restart: func() {}, standing: true}
+// brokerBlows takes from the broker what it has, each time while payments is paused and
+// messages wait there: the claims have to be sent again.
+func (t *torture) brokerBlows(f *fleet) []blow {
+	var stopped []*server
+	starved := func(what string, lose func()) blow {
+		return blow{what: what, standing: true, kill: func() {
+			stopped = nil
+			for _, i := range f.payments {
+				stopped = append(stopped, i.server)
+				t.signal(i.server.cmd.Process.Pid, syscall.SIGSTOP)
+			}
+		}, restart: func() {
+			lose()
+			for _, p := range stopped {
+				t.signal(p.cmd.Process.Pid, syscall.SIGCONT)
+			}
+		}}
 	}
 	return []blow{
-		delete("the consumer is deleted", func(ctx context.Context) error {
-			return f.nats.stream.DeleteConsumer(ctx, event.StreamName, event.ConsumerName)
+		starved("the consumer is deleted", func() {
+			f.nats.await("the consumer is deleted", func(ctx context.Context) error {
+				return f.nats.stream.DeleteConsumer(ctx, event.StreamName, event.ConsumerName)
+			})
 		}),
-		delete("the stream is deleted", func(ctx context.Context) error {
-			return f.nats.stream.DeleteStream(ctx, event.StreamName)
+		starved("the stream is deleted", func() {
+			f.nats.await("the stream is deleted", func(ctx context.Context) error {
+				return f.nats.stream.DeleteStream(ctx, event.StreamName)
+			})
 		}),
-		{what: "all files of the broker are gone", kill: func() {
+		starved("all files of the broker are gone", func() {
 			for node := range natsNodes {
 				f.nats.kill(node)
 				if err := os.RemoveAll(f.nats.store(node)); err != nil {
-					f.Fatal(err)
+					t.Fatal(err)
 				}
 			}
-		}, restart: func() {
 			for node := range natsNodes {
 				f.nats.start(node)
 			}
-		}, standing: true},
+		}),
+	}
+}
+
+// signal sends a signal to a process that may be gone, unless it has to go on.
+func (t *torture) signal(pid int, with syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, with); err != nil && with == syscall.SIGCONT {
+		t.Errorf("let process %d go on: %v", pid, err)
 	}
 }
 
@@ -98,9 +136,7 @@ func (t *torture) pauses(f *fleet, victim int) []blow {
 		var stopped []int
 		signal := func(with syscall.Signal) {
 			for _, pid := range stopped {
-				if err := syscall.Kill(pid, with); err != nil && with == syscall.SIGCONT {
-					t.Errorf("%s: process %d: %v", what, pid, err)
-				}
+				t.signal(pid, with)
 			}
 		}
 		return blow{what: what + " is paused", hold: t.pause(), kill: func() {

@@ -35,6 +35,7 @@ type fleet struct {
 	claims, payments []*instance
 	environ          []string                // what all processes are set to
 	way              func(url string) string // to the database; nil: straight
+	places           []place                 // of the processes; nil: here
 }
 
 // instance is one of the processes, and those that took its place after it was killed.
@@ -90,6 +91,10 @@ func (f *fleet) newInstance(name, role string) *instance {
 	f.Helper()
 	i := &instance{system: newSystem(f.T), past: map[string]float64{}}
 	i.name, i.args, i.environ = name, []string{"serve"}, append([]string{"CLAIMRAIL_ROLE=" + role}, f.environ...)
+	if len(f.places) > 0 {
+		i.place, f.places = f.places[0], f.places[1:]
+		i.environ = append(i.environ, "CLAIMRAIL_LISTEN="+i.place.host+":0", "CLAIMRAIL_ALLOW_UNAUTHENTICATED=true")
+	}
 	i.start()
 	return i
 }

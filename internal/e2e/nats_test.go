@@ -7,8 +7,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +30,7 @@ const natsTimeout = 90 * time.Second
 type cluster struct {
 	*testing.T
 	folder string
+	places []place
 	ports  []int // of the servers for clients
 	logs   []*journal
 	nodes  []*server // nil while one is down
@@ -37,20 +38,23 @@ type cluster struct {
 }
 
 // newCluster starts a cluster with its files in the folder, and waits until a stream can be on
-// all of its servers. It ends with the test.
-func newCluster(t *testing.T, folder string) *cluster {
+// all of its servers. It ends with the test. The servers run where it says, or here.
+func newCluster(t *testing.T, folder string, places ...place) *cluster {
 	t.Helper()
-	c := &cluster{T: t, folder: folder, nodes: make([]*server, natsNodes)}
+	if len(places) == 0 {
+		places = slices.Repeat([]place{{host: "127.0.0.1"}}, natsNodes)
+	}
+	c := &cluster{T: t, folder: folder, places: places, nodes: make([]*server, natsNodes)}
 	ports := freePorts(t, 2*natsNodes)
 	c.ports = ports[:natsNodes]
 	var routes []string
-	for _, port := range ports[natsNodes:] {
-		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", port))
+	for i, port := range ports[natsNodes:] {
+		routes = append(routes, fmt.Sprintf("nats://%s:%d", places[i].host, port))
 	}
 	for i := range natsNodes {
-		text := fmt.Sprintf("server_name: n%d\nlisten: \"127.0.0.1:%d\"\njetstream { store_dir: %q }\n"+
-			"cluster { name: test, listen: \"127.0.0.1:%d\", routes: [%s] }\n",
-			i, c.ports[i], c.store(i), ports[natsNodes+i], strings.Join(routes, ", "))
+		text := fmt.Sprintf("server_name: n%d\nlisten: \"%s:%d\"\njetstream { store_dir: %q }\n"+
+			"cluster { name: test, listen: \"%s:%d\", routes: [%s] }\n",
+			i, places[i].host, c.ports[i], c.store(i), places[i].host, ports[natsNodes+i], strings.Join(routes, ", "))
 		if err := os.WriteFile(c.store(i)+".conf", []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -82,15 +86,15 @@ func (c *cluster) store(i int) string { return filepath.Join(c.folder, fmt.Sprin
 // url lists all servers.
 func (c *cluster) url() string {
 	var urls []string
-	for _, port := range c.ports {
-		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", port))
+	for i, port := range c.ports {
+		urls = append(urls, fmt.Sprintf("nats://%s:%d", c.places[i].host, port))
 	}
 	return strings.Join(urls, ",")
 }
 
 func (c *cluster) start(i int) {
 	c.Helper()
-	cmd := exec.Command(os.Getenv(natsVariable), "--config", c.store(i)+".conf")
+	cmd := c.places[i].command(os.Getenv(natsVariable), "--config", c.store(i)+".conf")
 	cmd.Stderr = c.logs[i]
 	c.nodes[i] = launch(c, cmd)
 }

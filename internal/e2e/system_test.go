@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,6 +39,7 @@ type system struct {
 	dir     string
 	home    string   // where the servers run; there is no .env in it
 	program string   // of the servers
+	place   place    // where they run
 	args    []string // that start one
 	environ []string // its settings
 	log     *journal
@@ -57,7 +59,7 @@ func newSystem(t *testing.T) *system {
 	t.Helper()
 	folder := t.TempDir()
 	s := &system{T: t, name: "servers", dir: filepath.Join(folder, "data"), home: filepath.Join(folder, "home"), log: newJournal()}
-	s.program = os.Getenv(programVariable)
+	s.program, s.place = os.Getenv(programVariable), place{host: "127.0.0.1"}
 	s.args = []string{"serve", "--listen", "127.0.0.1:0", "--data-dir", s.dir, "--log-level", "debug"}
 	if err := os.Mkdir(s.home, 0o700); err != nil {
 		t.Fatal(err)
@@ -79,11 +81,23 @@ func newSystem(t *testing.T) *system {
 // spawn starts the program. It runs until it ends by itself or is killed.
 func (s *system) spawn(stderr *journal, args ...string) *server {
 	s.Helper()
-	cmd := exec.Command(s.program, args...)
+	cmd := s.place.command(s.program, args...)
 	cmd.Dir = s.home
 	cmd.Env = append([]string{"HOME=" + s.home, "USER=tester"}, s.environ...)
 	cmd.Stderr = stderr
 	return launch(s, cmd)
+}
+
+// place is where a process runs.
+type place struct {
+	host   string   // its address
+	prefix []string // what a command there begins with
+}
+
+// command gives a command that runs there.
+func (p place) command(name string, args ...string) *exec.Cmd {
+	all := append(append(slices.Clone(p.prefix), name), args...)
+	return exec.Command(all[0], all[1:]...)
 }
 
 // launch starts a process, which ends with this one at the latest.

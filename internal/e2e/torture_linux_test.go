@@ -70,6 +70,7 @@ func TestTorture(t *testing.T) {
 		{"power-fleet", (*torture).cutPowerOfFleet},
 		{"power-control", (*torture).cutPowerOfControl},
 		{"harass", (*torture).harass},
+		{"partition", (*torture).partition},
 		{"roll", (*torture).roll},
 		{"replay", (*torture).replay},
 		{"commit", (*torture).cutCommits},
