@@ -104,7 +104,7 @@ func TestAllocations(t *testing.T) {
 			if err := d.read(w, r); err != nil {
 				t.Fatal(err)
 			}
-		}, 14, 700},
+		}, 15, 800}, // one of them the race detector's
 		"read and validate": {func() {
 			draft, err := d.json.ReadLines(text)
 			if err != nil {
