@@ -17,7 +17,6 @@ import (
 
 	"github.com/claimrail/claimrail/internal/claim"
 	"github.com/claimrail/claimrail/internal/money"
-	"github.com/claimrail/claimrail/internal/outbox"
 	"github.com/claimrail/claimrail/internal/sqlitefile"
 	"github.com/claimrail/claimrail/internal/store"
 )
@@ -26,28 +25,34 @@ import (
 const existingQuery = `SELECT c.claim_id, c.fingerprint, c.first_line_id, c.received_at
 	FROM json_each(?) AS asked CROSS JOIN claims AS c ON c.claim_id = unhex(asked.value)`
 
+// messageRow is the row of a message: what every new one has stands in the statement, which
+// is cheaper than to bind it.
+const messageRow = "(?, ?, ?, ?, 'pending', ?, 0, '', 0, 0, ?, ?, ?, ?)"
+
 // acceptStatements is all that Accept runs.
 type acceptStatements struct {
 	existing, last, imported                *sql.Stmt
 	claims, lines, shares, totals, messages insert
 }
 
+// prepareAccept prepares them. OR FAIL: SQLite need not keep what a page was before the statement,
+// for what fails ends the transaction. Where there is a foreign key it keeps it all the same.
 func prepareAccept(prepare func(string) *sql.Stmt) acceptStatements {
 	return acceptStatements{
 		existing: prepare(existingQuery),
 		last:     prepare("SELECT coalesce((SELECT max(seq) FROM claims), 0), coalesce((SELECT max(id) FROM lines), 0)"),
-		claims: prepareInsert(prepare, `INSERT INTO claims (seq, claim_id, version, submitter, key_kind, key_value, external_id,
-			fingerprint, first_line_id, line_count, net_fee_cents, expected_plan_payment_cents, warnings, received_at)`, 14, ""),
+		claims: prepareInsert(prepare, `INSERT OR FAIL INTO claims (seq, claim_id, version, submitter, key_kind, key_value, external_id,
+			fingerprint, first_line_id, line_count, net_fee_cents, expected_plan_payment_cents, warnings, received_at)`, bound(14), ""),
 		lines: prepareInsert(prepare, `INSERT INTO lines (id, claim_seq, service_date, procedure, quadrant, plan_group_number,
 			subscriber_number, provider_npi, provider_fees_cents, allowed_fees_cents, member_coinsurance_cents,
-			member_copay_cents)`, 12, ""),
-		shares: prepareInsert(prepare, "INSERT INTO claim_providers (provider_npi, claim_seq, net_fee_cents)", 3, ""),
-		totals: prepareInsert(prepare, "INSERT INTO provider_totals (provider_npi, total_net_fee_cents, claim_count)", 3,
+			member_copay_cents)`, bound(12), ""),
+		shares: prepareInsert(prepare, "INSERT INTO claim_providers (provider_npi, claim_seq, net_fee_cents)", bound(3), ""),
+		totals: prepareInsert(prepare, "INSERT INTO provider_totals (provider_npi, total_net_fee_cents, claim_count)", bound(3),
 			` ON CONFLICT (provider_npi) DO UPDATE SET
 			total_net_fee_cents = total_net_fee_cents + excluded.total_net_fee_cents,
 			claim_count = claim_count + excluded.claim_count`),
 		messages: prepareInsert(prepare, `INSERT INTO outbox (claim_seq, claim_id, version, gen, state, due_at, attempts,
-			reason, sequence, published_at, net_fee_cents, postings, accepted_at, traceparent)`, 14, ""),
+			reason, sequence, published_at, net_fee_cents, postings, accepted_at, traceparent)`, messageRow, ""),
 		imported: prepare(`UPDATE imports SET claims_accepted = claims_accepted + ?, lines_accepted = lines_accepted + ?
 			WHERE import_id = ? AND state = 'running' AND dry_run = 0`),
 	}
@@ -72,7 +77,10 @@ func (s *Store) Accept(ctx context.Context, batch []store.Submission, now time.T
 		if err != nil {
 			return fmt.Errorf("look for claims there already: %w", err)
 		}
-		rows := acceptRows{now: now}
+		rows := acceptRows{
+			now: now, claims: s.accept.claims.room(len(batch)), lines: s.accept.lines.room(lines),
+			shares: s.accept.shares.room(len(batch)), messages: s.accept.messages.room(len(batch)),
+		}
 		if err := tx.StmtContext(ctx, s.accept.last).QueryRowContext(ctx).Scan(&rows.lastSeq, &rows.lastLine); err != nil {
 			return fmt.Errorf("read last ids: %w", err)
 		}
@@ -177,11 +185,11 @@ func (r *acceptRows) add(submission *store.Submission) error {
 	}
 	r.lastSeq++
 	seq, receivedAt := r.lastSeq, sqlitefile.Micros(r.now)
-	r.claims = append(r.claims, seq, c.ID[:], c.Version, c.Key.Submitter, string(c.Key.Kind), c.Key.Value, c.ExternalID,
-		c.Fingerprint[:], r.lastLine+1, len(c.Lines), int64(c.NetFee()), int64(c.ExpectedPlanPayment()), nullable(warnings), receivedAt)
+	r.claims = append(r.claims, seq, c.ID[:], int64(c.Version), c.Key.Submitter, string(c.Key.Kind), c.Key.Value, c.ExternalID,
+		c.Fingerprint[:], r.lastLine+1, int64(len(c.Lines)), int64(c.NetFee()), int64(c.ExpectedPlanPayment()), nullable(warnings), receivedAt)
 	for i := range c.Lines {
 		r.lastLine++
-		r.lines = append(r.lines, lineValues(r.lastLine, seq, &c.Lines[i])...)
+		r.lines = appendLine(r.lines, r.lastLine, seq, &c.Lines[i])
 	}
 	for _, share := range c.Shares() {
 		r.shares = append(r.shares, int64(share.ProviderNPI), seq, int64(share.NetFee))
@@ -200,21 +208,27 @@ func (r *acceptRows) add(submission *store.Submission) error {
 		r.imported[submission.Import] = imported{count.claims + 1, count.lines + int64(len(c.Lines))}
 	}
 	message := submission.Message(r.now)
-	r.messages = append(r.messages, seq, c.ID[:], message.Version, message.Gen, string(outbox.Pending), receivedAt, 0,
-		"", 0, 0, int64(message.NetFee), store.EncodePostings(message.Postings), sqlitefile.Micros(message.AcceptedAt), message.Traceparent)
+	r.messages = append(r.messages, seq, c.ID[:], int64(message.Version), int64(message.Gen), receivedAt,
+		int64(message.NetFee), store.EncodePostings(message.Postings), sqlitefile.Micros(message.AcceptedAt), message.Traceparent)
 	return nil
 }
 
-func lineValues(id, claimSeq int64, line *claim.Line) []any {
-	return []any{
+// appendLine appends the values of a line's row. Integers are int64 and texts strings, which
+// database/sql hands on as they are.
+func appendLine(values []any, id, claimSeq int64, line *claim.Line) []any {
+	return append(values,
 		id, claimSeq, line.ServiceDate.Unix(), line.Procedure, nullable(line.Quadrant), line.PlanGroupNumber,
 		line.SubscriberNumber.Reveal(), int64(line.ProviderNPI), int64(line.ProviderFees), int64(line.AllowedFees),
-		int64(line.MemberCoinsurance), int64(line.MemberCopay),
-	}
+		int64(line.MemberCoinsurance), int64(line.MemberCopay))
 }
 
 // nullable gives NULL for an empty text.
-func nullable(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
+func nullable(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}
 
 // insertAll writes what was collected.
 func (s *Store) insertAll(ctx context.Context, tx *sql.Tx, rows *acceptRows) error {

@@ -12,17 +12,17 @@ const rowsAtOnce = 32
 
 // insert adds rows to a table, many with each statement.
 type insert struct {
-	columns   int
+	columns   int // that are bound
 	many, one *sql.Stmt
 }
 
-// prepareInsert prepares an insert. into ends before VALUES; after follows the rows.
-func prepareInsert(prepare func(string) *sql.Stmt, into string, columns int, after string) insert {
-	row := "(?" + strings.Repeat(", ?", columns-1) + ")"
+// prepareInsert prepares an insert. into ends before VALUES; row is one of them, with a ? for each
+// value to come; after follows the rows.
+func prepareInsert(prepare func(string) *sql.Stmt, into, row, after string) insert {
 	statement := func(rows int) *sql.Stmt {
 		return prepare(into + " VALUES " + row + strings.Repeat(", "+row, rows-1) + after)
 	}
-	return insert{columns: columns, many: statement(rowsAtOnce), one: statement(1)}
+	return insert{columns: strings.Count(row, "?"), many: statement(rowsAtOnce), one: statement(1)}
 }
 
 // run inserts rows, whose values stand one behind the other.
@@ -40,3 +40,9 @@ func (i *insert) run(ctx context.Context, tx *sql.Tx, values []any) error {
 	}
 	return nil
 }
+
+// bound is a row whose columns are all bound.
+func bound(columns int) string { return "(?" + strings.Repeat(", ?", columns-1) + ")" }
+
+// room gives a list with room for the values of so many rows.
+func (i *insert) room(rows int) []any { return make([]any, 0, rows*i.columns) }
