@@ -284,6 +284,10 @@ func (l *line) Publish(ctx context.Context, messages []event.ClaimAccepted) []ev
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	l.called(fmt.Sprint("publish ", len(messages)))
+	there := make(map[event.Ref]bool, len(l.stream))
+	for _, message := range l.stream {
+		there[message.Ref] = true
+	}
 	results := make([]event.Published, len(messages))
 	for i, message := range messages {
 		results[i].Ref = message.Ref
@@ -296,7 +300,7 @@ func (l *line) Publish(ctx context.Context, messages []event.ClaimAccepted) []ev
 				continue
 			}
 		}
-		results[i].Duplicate = slices.ContainsFunc(l.stream, func(sent event.ClaimAccepted) bool { return sent.Ref == message.Ref })
+		results[i].Duplicate = there[message.Ref]
 		l.stream = append(l.stream, message)
 		results[i].Sequence = uint64(len(l.stream))
 	}
