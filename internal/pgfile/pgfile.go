@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -42,6 +43,7 @@ type Schema struct {
 	name    string
 	version int64 // of the newest embedded migration
 	pool    *pgxpool.Pool
+	buffers sync.Pool // of *[]byte, for rows on their way
 }
 
 // Open connects, checks the settings and brings the schema up to the newest of the

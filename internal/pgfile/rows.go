@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// copyFrom is the number of rows from which COPY is the faster way: it costs two
-// round trips, and half of what a row costs otherwise.
+// copyFrom is the number of rows from which COPY is the faster way: it costs a round trip
+// for all of a transaction, and half of what a row costs otherwise.
 const copyFrom = 64
 
 // Rows are rows to be inserted, column by column; all columns are of one length.
@@ -112,18 +112,3 @@ func (r *Rows) arrays() []any {
 }
 
 func (r *Rows) copy() string { return "COPY " + r.names() + " FROM STDIN BINARY" }
-
-// binary gives the rows in COPY's binary format: a header, each row behind the number
-// of its fields, and a trailer.
-func (r *Rows) binary() []byte {
-	const header = "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-	const trailer = "\xff\xff"
-	buffer := append(make([]byte, 0, len(header)+r.count()*16*len(r.Columns)), header...)
-	for row := range r.count() {
-		buffer = binary.BigEndian.AppendUint16(buffer, uint16(len(r.Columns)))
-		for _, column := range r.Columns {
-			buffer = column.Values.appendField(buffer, row)
-		}
-	}
-	return append(buffer, trailer...)
-}

@@ -1,9 +1,9 @@
 package pgfile
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -12,21 +12,29 @@ import (
 
 // Tx is a transaction under way. Its statements wait until an answer is needed, and
 // then go together: a transaction whose answers nobody needs is one round trip, BEGIN
-// and COMMIT included. It is for one goroutine.
+// and COMMIT included, and one more where rows go by COPY. It is for one goroutine.
 type Tx struct {
 	conn    *pgx.Conn
+	buffers *sync.Pool // of *[]byte
 	waiting *pgx.Batch
-	begun   bool // the server has heard of it
+	copies  []string // tables whose COPY was sent, and its answer not read
+	begun   bool     // the server has heard of it
 }
 
 // Queue adds a statement. Its rows go to what is set with Query, QueryRow or Exec
 // of the answer, when Flush or the end of the transaction sends it.
 func (t *Tx) Queue(query string, arguments ...any) *pgx.QueuedQuery {
+	if !t.begun && t.waiting.Len() == 0 {
+		t.waiting.Queue("BEGIN")
+	}
 	return t.waiting.Queue(query, arguments...)
 }
 
 // Flush sends what waits, and has the answers read.
 func (t *Tx) Flush(ctx context.Context) error {
+	if err := t.readCopies(ctx); err != nil {
+		return err
+	}
 	if t.waiting.Len() == 0 {
 		return nil
 	}
@@ -35,8 +43,8 @@ func (t *Tx) Flush(ctx context.Context) error {
 	return t.conn.SendBatch(ctx, sent).Close()
 }
 
-// Insert adds the rows: a few with the statements that wait, many by COPY, which
-// takes round trips of its own.
+// Insert adds the rows: a few with the statements that wait, many by COPY. What is wrong
+// with them is an error of a later call.
 func (t *Tx) Insert(ctx context.Context, rows Rows) error {
 	switch count := rows.count(); {
 	case count == 0:
@@ -45,11 +53,7 @@ func (t *Tx) Insert(ctx context.Context, rows Rows) error {
 		t.Queue(rows.unnest(), rows.arrays()...)
 		return nil
 	}
-	if err := t.Flush(ctx); err != nil {
-		return err
-	}
-	_, err := t.conn.PgConn().CopyFrom(ctx, bytes.NewReader(rows.binary()), rows.copy())
-	return err
+	return t.sendCopy(ctx, &rows)
 }
 
 // Write runs do in a transaction and commits it. When do gives an error or panics,
@@ -62,16 +66,20 @@ func (s *Schema) Write(ctx context.Context, what string, do func(context.Context
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, Classify(err))
 	}
-	tx := &Tx{conn: conn.Conn(), waiting: &pgx.Batch{}}
+	tx := &Tx{conn: conn.Conn(), buffers: &s.buffers, waiting: &pgx.Batch{}}
 	finished := false
 	defer func() { release(conn, tx, finished) }()
-	tx.Queue("BEGIN")
 	doing, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	if err := do(doing, tx); err != nil {
 		return fmt.Errorf("%s: %w", what, Classify(err))
 	}
-	if err := tx.commit(context.WithoutCancel(ctx)); err != nil {
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	if err := tx.readCopies(ending); err != nil {
+		return fmt.Errorf("%s: %w", what, Classify(err))
+	}
+	if err := tx.commit(ending); err != nil {
 		return fmt.Errorf("%s: %w", what, classifyCommit(err))
 	}
 	finished = true
@@ -80,8 +88,6 @@ func (s *Schema) Write(ctx context.Context, what string, do func(context.Context
 
 // commit sends what waits, with COMMIT behind it.
 func (t *Tx) commit(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
 	t.Queue("COMMIT").Exec(func(tag pgconn.CommandTag) error {
 		if tag.String() != "COMMIT" {
 			return errNotCommitted
@@ -100,6 +106,10 @@ func release(conn *pgxpool.Conn, tx *Tx, finished bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
 	defer cancel()
+	if len(tx.copies) > 0 { // answers are on their way that nobody will read
+		_ = tx.conn.Close(ctx)
+		return
+	}
 	if _, err := tx.conn.Exec(ctx, "ROLLBACK"); err != nil {
 		_ = tx.conn.Close(ctx) // it is given back as closed; nothing to learn from it
 	}

@@ -126,7 +126,9 @@ func PaymentStateOf(state outbox.State, attempts int) PaymentState {
 
 // Summary is a claim without its lines: no PHI.
 type Summary struct {
-	Cursor              int64 // place in the order of acceptance; for Filter.Before
+	// Cursor is the place in the order of acceptance, for Filter.Before. There are gaps, and where several
+	// instances accept it may be off by a second.
+	Cursor              int64
 	ClaimID             uuid.UUID
 	Version             int
 	ExternalID          string

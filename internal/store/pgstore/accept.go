@@ -21,16 +21,6 @@ import (
 
 const existingQuery = "SELECT claim_id, fingerprint, first_line_id, received_at FROM claim_keys WHERE claim_id = ANY($1)"
 
-// Ids are taken under a lock of the sequences, so that those of a batch stand one
-// behind the other. The lock ends with this transaction, which is over long before the
-// batch is written. It needs no durable commit of its own: that of the batch, which
-// follows, flushes the log up to here, and ids that no batch used may be given again.
-const (
-	lockIDs = `SELECT pg_advisory_xact_lock('line_ids'::regclass::oid::bigint), set_config('synchronous_commit', 'off', true)`
-	takeIDs = `SELECT (SELECT min(nextval('claim_seq')) FROM generate_series(1, $1::bigint)),
-		(SELECT min(nextval('line_ids')) FROM generate_series(1, $2::bigint))`
-)
-
 const addTotals = `INSERT INTO provider_totals AS t (provider_npi, total_net_fee_cents, claim_count)
 	SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
 	ON CONFLICT (provider_npi) DO UPDATE SET
@@ -43,9 +33,10 @@ const addImported = `UPDATE imports SET claims_accepted = claims_accepted + $2, 
 // Accept stores the batch in one transaction; see store.Engine. A provider's total
 // that would not fit is an error of no kind that wraps money.ErrRange.
 //
-// It looks for claims that are there already, and then inserts the others. Whoever
-// inserts the same claim at the same time waits for the first to commit, and then
-// looks again: each time around, at least one claim more is found.
+// It inserts the claims, and only where one turns out to be there already does it look which,
+// and insert the others. Whoever inserts the same claim at the same time waits for the first to
+// commit, and then looks again: each time around, at least one claim more is found. Where one was
+// sent again so are the next, as a rule, and so it then looks first until it finds none.
 func (s *Store) Accept(ctx context.Context, batch []store.Submission, now time.Time) ([]store.Outcome, error) {
 	lines := 0
 	for i := range batch {
@@ -55,8 +46,9 @@ func (s *Store) Accept(ctx context.Context, batch []store.Submission, now time.T
 		return nil, fmt.Errorf("accept %d claims of %d lines: want 1 to %d claims of at most %d lines",
 			len(batch), lines, store.MaxBatchClaims, store.MaxBatchLines)
 	}
-	for range len(batch) + 1 {
-		outcomes, err := s.accept(ctx, batch, lines, now)
+	look := s.lookFirst.Load()
+	for range len(batch) + 2 {
+		outcomes, err := s.accept(ctx, batch, now, look)
 		switch {
 		case err == nil:
 			return outcomes, nil
@@ -65,22 +57,33 @@ func (s *Store) Accept(ctx context.Context, batch []store.Submission, now time.T
 		case !pgfile.IsDuplicate(err, "claim_keys"):
 			return nil, translate(err)
 		}
+		look = true
 	}
 	return nil, fmt.Errorf("accept claims: others go on accepting them: %w", store.ErrUnavailable)
 }
 
-func (s *Store) accept(ctx context.Context, batch []store.Submission, lines int, now time.Time) ([]store.Outcome, error) {
+// accept is one try of Accept.
+func (s *Store) accept(ctx context.Context, batch []store.Submission, now time.Time, look bool) ([]store.Outcome, error) {
 	known := make(map[uuid.UUID]stored, len(batch))
-	rows := newAcceptRows(now, len(batch), lines)
-	err := s.schema.Read(ctx, "accept claims: look for those there already", func(ctx context.Context, pool *pgxpool.Pool) error {
-		look := &pgx.Batch{}
-		look.Queue(existingQuery, claimIDs(batch)).Query(scanStored(known))
-		look.Queue(lockIDs)
-		look.Queue(takeIDs, len(batch), lines).QueryRow(func(row pgx.Row) error { return row.Scan(&rows.nextSeq, &rows.nextLine) })
-		return pool.SendBatch(ctx, look).Close()
-	})
-	if err != nil {
-		return nil, err
+	if look {
+		if err := s.look(ctx, batch, known); err != nil {
+			return nil, err
+		}
+	}
+	rows := newAcceptRows(now)
+	claims, lines := 0, 0
+	for i := range batch {
+		if _, exists := known[batch[i].Claim.ID]; !exists {
+			claims, lines = claims+1, lines+len(batch[i].Claim.Lines)
+		}
+	}
+	if claims > 0 {
+		var err error
+		if rows.nextSeq, rows.nextLine, err = s.ids(ctx, claims, lines, rows.now); err != nil {
+			return nil, err
+		}
+		rows.claims.grow(claims)
+		rows.lines.grow(lines)
 	}
 	outcomes, err := rows.collect(batch, known)
 	if err != nil {
@@ -92,6 +95,17 @@ func (s *Store) accept(ctx context.Context, batch []store.Submission, lines int,
 	rows.sortKeys()
 	err = s.schema.Write(ctx, "accept claims", rows.insert)
 	return outcomes, err
+}
+
+// look finds the claims of a batch that are there already.
+func (s *Store) look(ctx context.Context, batch []store.Submission, known map[uuid.UUID]stored) error {
+	err := s.schema.Read(ctx, "accept claims: look for those there already", func(ctx context.Context, pool *pgxpool.Pool) error {
+		look := &pgx.Batch{}
+		look.Queue(existingQuery, claimIDs(batch)).Query(scanStored(known))
+		return pool.SendBatch(ctx, look).Close()
+	})
+	s.lookFirst.Store(err == nil && len(known) > 0)
+	return err
 }
 
 func claimIDs(batch []store.Submission) [][16]byte {
@@ -156,11 +170,8 @@ type acceptRows struct {
 // imported counts the new claims and lines of an import.
 type imported struct{ claims, lines int64 }
 
-func newAcceptRows(now time.Time, claims, lines int) *acceptRows {
-	r := &acceptRows{now: now.UTC().Truncate(time.Microsecond), totals: make(map[claim.NPI]store.ProviderTotal)}
-	r.claims.grow(claims)
-	r.lines.grow(lines)
-	return r
+func newAcceptRows(now time.Time) *acceptRows {
+	return &acceptRows{now: now.UTC().Truncate(time.Microsecond), totals: make(map[claim.NPI]store.ProviderTotal)}
 }
 
 // collect decides on every submission. known grows by those that are new, so

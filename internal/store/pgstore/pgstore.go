@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -33,7 +34,11 @@ type Options struct {
 }
 
 // Store is the claims database in one schema.
-type Store struct{ schema *pgfile.Schema }
+type Store struct {
+	schema    *pgfile.Schema
+	block     idBlock
+	lookFirst atomic.Bool // the last claims that were sent again are not long ago; see Accept
+}
 
 var _ store.Engine = (*Store)(nil)
 
