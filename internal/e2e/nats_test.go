@@ -51,8 +51,8 @@ func newCluster(t *testing.T, folder string, places ...place) *cluster {
 	for i, port := range ports[natsNodes:] {
 		routes = append(routes, fmt.Sprintf("nats://%s:%d", places[i].host, port))
 	}
-	for i := range natsNodes {
-		text := fmt.Sprintf("server_name: n%d\nlisten: \"%s:%d\"\njetstream { store_dir: %q }\n"+
+	for i := range natsNodes { // without a limit of its own a server takes part of the disk for one, which may be small
+		text := fmt.Sprintf("server_name: n%d\nlisten: \"%s:%d\"\njetstream { store_dir: %q, max_file_store: 16GB }\n"+
 			"cluster { name: test, listen: \"%s:%d\", routes: [%s] }\n",
 			i, places[i].host, c.ports[i], c.store(i), places[i].host, ports[natsNodes+i], strings.Join(routes, ", "))
 		if err := os.WriteFile(c.store(i)+".conf", []byte(text), 0o600); err != nil {

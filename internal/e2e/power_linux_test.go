@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -236,18 +237,8 @@ func (t *torture) cutPowerOfFleet() {
 // fleetOnPowerDisk starts a fleet with Postgres and NATS on a disk of its own.
 func (t *torture) fleetOnPowerDisk() (f *fleet, disk *powerDisk) {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "claimrail-power-") // a socket has a short path
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	if err := os.Chmod(folder, 0o755); err != nil { // Postgres runs as somebody else
-		t.Fatal(err)
-	}
-	mounted, database, messages := filepath.Join(folder, "m"), filepath.Join(folder, "m", "p"), filepath.Join(folder, "m", "n")
-	if err := os.Mkdir(mounted, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	mounted := t.shortFolder()
+	database, messages := filepath.Join(mounted, "p"), filepath.Join(mounted, "n")
 	disk = newPowerDisk(t, mounted)
 	for _, path := range []string{database, messages} {
 		if err := os.Mkdir(path, 0o700); err != nil {
@@ -258,6 +249,22 @@ func (t *torture) fleetOnPowerDisk() (f *fleet, disk *powerDisk) {
 	f.populate(manyEach)
 	command(t, "sync", "-f", mounted) // the cluster was made without; nobody cuts the power in an installation
 	return f, disk
+}
+
+// shortFolder makes a folder with a path that has room for that of a socket, and that
+// Postgres, which runs as somebody else, can reach. It ends with the test.
+func (t *torture) shortFolder() (path string) {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "claimrail-torture-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	path = filepath.Join(folder, "m")
+	if err := errors.Join(os.Chmod(folder, 0o755), os.Mkdir(path, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // killAll ends all processes of the fleet.

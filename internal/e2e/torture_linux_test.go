@@ -24,7 +24,7 @@ const (
 const (
 	shortKills    = 15
 	shortRounds   = 1
-	shortCuts     = 3
+	shortCuts     = 2
 	shortMessages = 20_000
 )
 
@@ -69,6 +69,7 @@ func TestTorture(t *testing.T) {
 		{"power", (*torture).cutPower},
 		{"power-fleet", (*torture).cutPowerOfFleet},
 		{"power-control", (*torture).cutPowerOfControl},
+		{"full", (*torture).fill},
 		{"harass", (*torture).harass},
 		{"partition", (*torture).partition},
 		{"roll", (*torture).roll},
