@@ -82,6 +82,10 @@ torture: ## as root: power cuts, kills, replays and worse, with a table at the e
 model: ## search the model of delivery, docs/model, with Spin
 	@bash docs/model/check.sh
 
+.PHONY: plant
+plant: ## plant fifteen bugs, one after another, and show which test catches each
+	$(GO) test -tags plant -count=1 -timeout 30m -v ./internal/planted
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@set -e; for folder in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \

@@ -54,6 +54,7 @@ func table() []row {
 		of("internal/api", "bulk claim event export intake money outbox payment store verify x12"),
 		of("cmd/claimrail", everything),
 		of("internal/e2e", everything),
+		of("internal/planted", ""),
 		of("internal/tidy", ""),
 	}
 }

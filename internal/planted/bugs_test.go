@@ -1,0 +1,153 @@
+//go:build plant
+
+package planted_test
+
+// bugs are the bugs, in the order of the line.
+func bugs() []bug {
+	return append(append(bugsOfClaims(), bugsOfTheOutbox()...), bugsOfPayments()...)
+}
+
+// The engine over SQLite stands for both: the contract that catches a bug is the same.
+const (
+	engine   = "internal/store/sqlitestore"
+	ledger   = "internal/payment/sqliteledger"
+	contract = "TestContract/"
+	books    = "TestLedger/"
+)
+
+// between ends the transaction and begins another: what comes behind it is outside.
+const between = "\tfor _, end := range []string{\"COMMIT\", \"BEGIN\"} {\n" +
+	"\t\tif _, err := tx.ExecContext(ctx, end); err != nil {\n\t\t\treturn err\n\t\t}\n\t}\n"
+
+// bugsOfClaims are made up to the commit of a claim.
+func bugsOfClaims() []bug {
+	return []bug{
+		{
+			name: "float money", harm: "sums are off by cents",
+			edits:  []edit{{"internal/money/money.go", "\treturn c + d, nil\n", "\treturn Cents((float64(c)/100 + float64(d)/100) * 100), nil\n"}},
+			caught: []check{{"internal/money", "TestSumNeverWraps"}, {engine, contract + "totals/exact for any claims"}},
+		},
+		{
+			name: "random claim ids", harm: "a claim that is sent again is another claim, and paid again",
+			edits: []edit{{
+				"internal/claim/identity.go", "\tcase NoKey:\n\t\treturn uuid.Must", "\tcase NoKey, ExternalKey, IdempotencyKey, FileKey:\n\t\treturn uuid.Must",
+			}},
+			caught: []check{{"internal/claim", "TestClaimID"}},
+		},
+		{
+			name: "totals outside the transaction", harm: "a claim is stored, and its provider's total is not",
+			edits:  []edit{{engine + "/accept.go", "\tif err := s.accept.totals.run(ctx, tx, totals); err != nil {\n", between + "\tif err := s.accept.totals.run(ctx, tx, totals); err != nil {\n"}},
+			caught: []check{{engine, contract + "totals/a total that does not fit"}},
+		},
+		{
+			name: "outbox row outside the transaction", harm: "a claim is stored, and nobody will pay it",
+			edits:  []edit{{engine + "/accept.go", "\tif err := s.accept.messages.run(ctx, tx, rows.messages); err != nil {\n", between + "\tif err := s.accept.messages.run(ctx, tx, rows.messages); err != nil {\n"}},
+			caught: []check{{engine, contract + "imported claims/not of an import that does not run"}},
+		},
+		{
+			name: "looking instead of inserting, after a commit in doubt", harm: "a commit in flight is not seen, and a stored claim is reported as lost",
+			edits: []edit{{
+				"internal/store/committer.go",
+				"\tdoubting, cancel := context.WithTimeout(ctx, doubtTimeout)\n",
+				"\tlooker, _ := c.engine.(interface {\n\t\tClaim(context.Context, uuid.UUID) (Record, error)\n\t})\n" +
+					"\tif looker == nil {\n\t\treturn nil, fmt.Errorf(\"looked, and it is not there: %w\", ErrUnavailable)\n\t}\n" +
+					"\tif _, failure := looker.Claim(ctx, batch[0].Claim.ID); failure != nil {\n\t\treturn nil, fmt.Errorf(\"looked, and it is not there: %w\", ErrUnavailable)\n\t}\n" +
+					"\tdoubting, cancel := context.WithTimeout(ctx, doubtTimeout)\n",
+			}},
+			caught: []check{{"internal/store", "TestCommitterUnknownOutcome"}, {"internal/store", "TestCommitterLastingDoubt"}},
+		},
+		{
+			name: "synchronous=NORMAL", harm: "a power cut takes acknowledged claims back",
+			edits: []edit{
+				{"internal/sqlitefile/sqlitefile.go", `settings.Set("_synchronous", "FULL")`, `settings.Set("_synchronous", "NORMAL")`},
+				{"internal/sqlitefile/schema.go", "const synchronousFull = 2", "const synchronousFull = 1"},
+			},
+			caught: []check{{"internal/sqlitefile", "TestSettingsOfEveryConnection"}},
+		},
+	}
+}
+
+// bugsOfTheOutbox are made between the commit and the broker, and on the way back.
+func bugsOfTheOutbox() []bug {
+	return []bug{
+		{
+			name: "settle on broker ack", harm: "what the broker loses is settled without a payment",
+			edits: []edit{{
+				"internal/outbox/relay.go",
+				"\t\tchange.Move = MarkPublished\n",
+				"\t\tchange.Move, change.Paid = Settle, event.Standing{Key: row.Key, State: event.Paid, NetFee: row.NetFee, RecordedAt: now}\n",
+			}},
+			caught: []check{{"internal/outbox", "TestRelayNeverSettlesOnAck"}, {"internal/outbox", "TestEveryClaimIsSettledByItsPayment"}},
+		},
+		{
+			name: "cursor relay", harm: "what failed, or is to be sent again, lies behind the cursor and is never read",
+			edits: []edit{
+				{
+					"internal/outbox/relay.go", "\tif len(rows) == 0 {\n\t\tr.database.end(ctx)\n",
+					"\trows = slices.DeleteFunc(rows, func(row Row) bool { return r.seen[row.Key] })\n\tif r.seen == nil {\n\t\tr.seen = map[event.Key]bool{}\n\t}\n" +
+						"\tfor i := range rows {\n\t\tr.seen[rows[i].Key] = true\n\t}\n\tif len(rows) == 0 {\n\t\tr.database.end(ctx)\n",
+				},
+				{"internal/outbox/relay.go", "\tline     streak\n\tdatabase streak\n}\n", "\tline     streak\n\tdatabase streak\n\tseen     map[event.Key]bool\n}\n"},
+				{"internal/outbox/relay.go", "\t\"fmt\"\n", "\t\"fmt\"\n\t\"slices\"\n"},
+			},
+			caught: []check{{"internal/outbox", "TestRelayRetriesForEver"}},
+		},
+		{
+			name: "MaxDeliver=5", harm: "the broker drops what payments could not take five times, and says nothing",
+			edits:  []edit{{"internal/broker/stream.go", "wanted.MaxDeliver = -1", "wanted.MaxDeliver = 5"}},
+			caught: []check{{"internal/broker", "TestMaxDeliverIsEndless"}},
+		},
+		{
+			name: "same message id on redrive", harm: "the broker takes the repeat for what it has, and drops it",
+			edits:  []edit{{engine + "/outbox.go", "due_at = ?, gen = gen + 1, attempts = 0", "due_at = ?, gen = gen, attempts = 0"}},
+			caught: []check{{engine, contract + "outbox/resend"}},
+		},
+		{
+			name: "receipt believed without amount check", harm: "a claim is settled by a payment of another amount",
+			edits:  []edit{{engine + "/outbox.go", "\tif netFee != int64(change.Paid.NetFee) {\n", "\tif netFee != netFee {\n"}},
+			caught: []check{{engine, contract + "outbox/settle with another amount"}},
+		},
+	}
+}
+
+// bugsOfPayments are made behind the broker.
+func bugsOfPayments() []bug {
+	return []bug{
+		{
+			name: "ack before commit, without sweep", harm: "what payments could not commit is gone, and nobody asks",
+			edits: []edit{
+				{"internal/payment/round.go", "\tvar verdicts []Verdict\n\terr := guard(", "\tfor _, m := range messages {\n\t\tr.answer(m, m.Reply.Ack())\n\t}\n\tvar verdicts []Verdict\n\terr := guard("},
+				{"internal/outbox/sweep.go", "\t\tfor more := true; more && ctx.Err() == nil; {\n", "\t\tfor more := false; more && ctx.Err() == nil; {\n"},
+			},
+			caught: []check{{"internal/payment", "TestConsumeWaitsWhileLedgerIsAway"}, {"internal/outbox", "TestSweepEmptiesABacklogAtOnce"}},
+		},
+		{
+			name: "no UNIQUE on payments", harm: "a message that comes twice is paid twice",
+			edits: []edit{
+				{
+					ledger + "/migrations/00001_ledger.sql",
+					"recorded_at   INTEGER NOT NULL,\n    UNIQUE (claim_id, version) -- a claim is paid once, whatever is sent\n",
+					"recorded_at   INTEGER NOT NULL\n",
+				},
+				{ledger + "/record.go", "\nON CONFLICT (claim_id, version) DO NOTHING`", "`"},
+			},
+			caught: []check{{"internal/payment", "TestConsumePaysOnceWhateverIsReplayed"}, {ledger, books + "a repeat changes nothing"}},
+		},
+		{
+			name: "Term before the dead letter is stored", harm: "what can not be parked is gone",
+			edits: []edit{
+				{
+					"internal/payment/round.go", "\terr := guard(func() error { return r.Ledger.Park(ctx, letter) })\n",
+					"\tr.answer(m, m.Reply.Term())\n\terr := guard(func() error { return r.Ledger.Park(ctx, letter) })\n",
+				},
+				{"internal/payment/round.go", "\tr.answer(m, m.Reply.Term())\n\treturn nil\n", "\treturn nil\n"},
+			},
+			caught: []check{{"internal/payment", "TestConsumeNeverGivesUpWhatIsNotParked"}},
+		},
+		{
+			name: "discard without tombstone", harm: "a stale copy pays a claim that was written off",
+			edits:  []edit{{ledger + "/letter.go", "\t\t\tif letter.ClaimID == uuid.Nil {\n\t\t\t\treturn nil\n\t\t\t}\n\t\t\tconst query = `\nINSERT INTO tombstones", "\t\t\tif true {\n\t\t\t\treturn nil\n\t\t\t}\n\t\t\tconst query = `\nINSERT INTO tombstones"}},
+			caught: []check{{ledger, books + "discarding keeps every later copy from being paid"}, {"internal/payment", "TestConsumeStaleCopyAfterDiscard"}},
+		},
+	}
+}
