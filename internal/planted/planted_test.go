@@ -40,6 +40,7 @@ const runTimeout = 5 * time.Minute
 // Every planted bug makes each of its tests fail, and without it the same tests pass: it is
 // the bug that they see, and nothing else.
 func TestPlantedBugs(t *testing.T) {
+	t.Parallel()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
