@@ -63,7 +63,7 @@ func (c *Committer) commitBatch(ctx context.Context, w *waiter) {
 		return
 	}
 	outcomes := make([]Outcome, 0, len(w.batch))
-	err := c.acceptAll(ctx, w.batch, 0, func(part []Outcome) { outcomes = append(outcomes, part...) })
+	err := c.acceptAll(ctx, w.batch, halving{}, func(part []Outcome) { outcomes = append(outcomes, part...) })
 	if err != nil {
 		w.answer <- answer{err: fmt.Errorf("submit %v: %w", w, err)}
 		return
@@ -76,9 +76,10 @@ func (c *Committer) commitBatch(ctx context.Context, w *waiter) {
 //
 // An error of no kind belongs to one of the claims, nobody knows which. So the batch is
 // halved until the claim at fault is alone, and the others go through: of 512 claims with
-// one at fault that takes 19 tries. depth is how often it was halved, 0 at first.
-func (c *Committer) acceptAll(ctx context.Context, batch []Submission, depth int, done func([]Outcome)) error {
-	outcomes, err := c.acceptSurely(ctx, batch)
+// one at fault that takes 19 tries.
+func (c *Committer) acceptAll(ctx context.Context, batch []Submission, so halving, done func([]Outcome)) error {
+	outcomes, doubted, err := c.acceptSurely(ctx, batch)
+	so.doubted = so.doubted || doubted
 	switch {
 	case err == nil:
 		c.stats.Batches.Add(1)
@@ -86,20 +87,29 @@ func (c *Committer) acceptAll(ctx context.Context, batch []Submission, depth int
 		raise(&c.stats.LargestBatch, int64(len(batch)))
 		done(conclude(batch, outcomes))
 		return nil
+	case so.doubted && isKind(err): // what the try in doubt made of it is as unknown as before
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	case isKind(err) || errors.Is(err, ErrLostImport): // no claim is at fault
 		return err
 	case len(batch) == 1:
 		done(conclude(batch, []Outcome{{Err: err}}))
 		return nil
-	case depth == 0:
+	case so.depth == 0:
 		c.stats.Splits.Add(1)
 		c.logger.WarnContext(ctx, "a batch failed; it is halved to find the claim at fault", "claims", len(batch), "error", err)
 	}
 	half := len(batch) / 2
-	if err := c.acceptAll(ctx, batch[:half], depth+1, done); err != nil {
+	so.depth++
+	if err := c.acceptAll(ctx, batch[:half], so, done); err != nil {
 		return err
 	}
-	return c.acceptAll(ctx, batch[half:], depth+1, done)
+	return c.acceptAll(ctx, batch[half:], so, done)
+}
+
+// halving is what is known of a batch, or a part of one.
+type halving struct {
+	depth   int  // how often it was halved
+	doubted bool // a commit that held it was in doubt
 }
 
 // conclude makes of what the engine says what the sender is told.

@@ -249,7 +249,7 @@ func (c *Committer) commit(ctx context.Context, waiters []*waiter) {
 	for i, w := range waiters {
 		batch[i] = w.batch[0]
 	}
-	err := c.acceptAll(ctx, batch, 0, func(outcomes []Outcome) {
+	err := c.acceptAll(ctx, batch, halving{}, func(outcomes []Outcome) {
 		for i := range outcomes {
 			waiters[i].answer <- answer{outcomes: outcomes[i : i+1]}
 		}
@@ -267,12 +267,12 @@ func isKind(err error) bool {
 // acceptSurely accepts, and where the outcome is in doubt accepts the same again, at
 // the same time: that waits for a commit still in flight, where looking would miss it.
 // Doubt that lasts is ErrUnavailable and ErrUnknownOutcome, whatever the last try gave: the
-// first may have been stored.
-func (c *Committer) acceptSurely(ctx context.Context, batch []Submission) ([]Outcome, error) {
+// first may have been stored. doubted says that there was doubt, whatever came of it.
+func (c *Committer) acceptSurely(ctx context.Context, batch []Submission) (outcomes []Outcome, doubted bool, err error) {
 	now := c.now()
-	outcomes, err := c.accept(ctx, batch, now)
+	outcomes, err = c.accept(ctx, batch, now)
 	if !errors.Is(err, ErrUnknownOutcome) {
-		return outcomes, err
+		return outcomes, false, err
 	}
 	doubting, cancel := context.WithTimeout(ctx, doubtTimeout)
 	defer cancel()
@@ -284,11 +284,11 @@ func (c *Committer) acceptSurely(ctx context.Context, batch []Submission) ([]Out
 		case <-pause.C:
 		case <-doubting.Done():
 			pause.Stop()
-			return nil, fmt.Errorf("outcome in doubt for %v: %w, %w: %w", doubtTimeout, ErrUnavailable, ErrUnknownOutcome, err)
+			return nil, true, fmt.Errorf("outcome in doubt for %v: %w, %w: %w", doubtTimeout, ErrUnavailable, ErrUnknownOutcome, err)
 		}
 		// While the database is away, the first try is as much in doubt as before.
 		if outcomes, err = c.accept(doubting, batch, now); !isKind(err) {
-			return outcomes, err
+			return outcomes, true, err
 		}
 	}
 }
