@@ -53,6 +53,10 @@ type Stats struct {
 //
 // Batches of imports come ready made, and have a line of their own: SubmitBatch.
 type Committer struct {
+	// Random, in [0, 1), spreads the tries of a commit in doubt, so that instances do not come
+	// back in step. It may be set before Run.
+	Random func() float64
+
 	engine Accepter
 	now    func() time.Time
 	logger *slog.Logger
@@ -68,6 +72,7 @@ type Committer struct {
 // NewCommitter makes a Committer. Nothing is committed until Run runs.
 func NewCommitter(engine Accepter, now func() time.Time, logger *slog.Logger) *Committer {
 	return &Committer{
+		Random:   rand.Float64,
 		engine:   engine,
 		now:      now,
 		logger:   logger,
@@ -279,7 +284,7 @@ func (c *Committer) acceptSurely(ctx context.Context, batch []Submission) (outco
 	for {
 		c.stats.Doubts.Add(1)
 		c.logger.WarnContext(ctx, "outcome of a commit is unknown; accepting the same again", "claims", len(batch), "error", err)
-		pause := time.NewTimer(rand.N(maxDoubtPause))
+		pause := time.NewTimer(time.Duration(c.Random() * float64(maxDoubtPause)))
 		select {
 		case <-pause.C:
 		case <-doubting.Done():
