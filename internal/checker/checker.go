@@ -219,9 +219,9 @@ func (h *History) Figures() (claims, confirmed, attempts int) {
 	return claims, confirmed, attempts
 }
 
-// Found gives how often the last Check found a kind.
-func (h *History) Found(kind string) int {
+// Found gives how often the last Check found each kind.
+func (h *History) Found() map[string]int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.found[kind]
+	return maps.Clone(h.found)
 }

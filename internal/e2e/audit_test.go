@@ -86,9 +86,9 @@ func (s *system) hold(h *history, claims verify.Claims, ledger verify.Payments) 
 	if err != nil {
 		s.Fatal(err)
 	}
-	found := h.check(stored, paid)
+	found := h.Check(stored, paid)
 	for _, f := range found[:min(len(found), 20)] {
-		s.Errorf("%s: %s", f.kind, f.text)
+		s.Errorf("%s: %s", f.Kind, f.Text)
 	}
 	if len(found) > 0 {
 		s.Errorf("%d findings, want none", len(found))
@@ -117,7 +117,7 @@ func readClaims(ctx context.Context, from verify.Claims) (stored []storedClaim, 
 		if err != nil {
 			return nil, fmt.Errorf("read stored claims: %w", err)
 		}
-		stored = append(stored, storedClaim{c.Identity, receipt{c.ClaimID.String(), c.NetFee}})
+		stored = append(stored, storedClaim{Key: c.Identity, Receipt: receipt{ClaimID: c.ClaimID.String(), NetFee: c.NetFee}})
 	}
 	return stored, nil
 }
@@ -132,7 +132,7 @@ func readPayments(ctx context.Context, from verify.Payments) (paid []receipt, er
 		if err != nil {
 			return nil, fmt.Errorf("read payments: %w", err)
 		}
-		paid = append(paid, receipt{p.ClaimID.String(), p.NetFee})
+		paid = append(paid, receipt{ClaimID: p.ClaimID.String(), NetFee: p.NetFee})
 	}
 	return paid, nil
 }

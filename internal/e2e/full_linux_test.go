@@ -92,7 +92,7 @@ func TestDiskFull(t *testing.T) {
 		t.Error("the server is another")
 	}
 	report := s.finish(l.history)
-	claims, acknowledged, sent := l.history.figures()
+	claims, acknowledged, sent := l.history.Figures()
 	if claims != acknowledged || report.Settled != claims {
 		t.Errorf("got %d claims sent, %d acknowledged, %d settled, want all of them", claims, acknowledged, report.Settled)
 	}

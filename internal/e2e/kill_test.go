@@ -46,7 +46,7 @@ func killServer(t *testing.T, random *rand.Rand, kills int, row *row) {
 	l.flow(clients)
 	l.end()
 	report := s.finish(l.history)
-	claims, acknowledged, sent := l.history.figures()
+	claims, acknowledged, sent := l.history.Figures()
 	if claims != acknowledged || report.Settled != claims {
 		t.Errorf("got %d claims sent, %d acknowledged, %d settled, want all of them", claims, acknowledged, report.Settled)
 	}

@@ -170,7 +170,7 @@ func judge(f form, a answer, failure error) (verdict, receipt, error) {
 		if err != nil {
 			return unknown, receipt{}, fmt.Errorf("got %d: %s: %w", a.status, a.body, err)
 		}
-		return acknowledged, receipt{claimID, netFee}, nil
+		return acknowledged, receipt{ClaimID: claimID, NetFee: netFee}, nil
 	case conflict:
 		return refused, receipt{}, nil
 	case http.StatusServiceUnavailable:

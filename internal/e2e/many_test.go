@@ -292,7 +292,7 @@ func manyInstances(t *testing.T, random *rand.Rand, total, rounds int, row *row)
 	c.wantRanking()
 	c.shares(total)
 	report := f.finish(c.history)
-	claims, acknowledged, sent := c.history.figures()
+	claims, acknowledged, sent := c.history.Figures()
 	if claims != total || acknowledged != total || report.Settled != total || report.Payments != total {
 		t.Errorf("got %d claims sent, %d acknowledged, %d settled, %d payments, want %d of each",
 			claims, acknowledged, report.Settled, report.Payments, total)

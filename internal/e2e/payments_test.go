@@ -45,7 +45,7 @@ func (s *system) accept(h *history, f form) string {
 	if err != nil || wrong != nil || v != acknowledged {
 		s.Fatalf("claim %s: got %d %s, %v, %v, want it stored", f.key.Value, a.status, a.body, err, wrong)
 	}
-	return told.claimID
+	return told.ClaimID
 }
 
 // While payments' database can not be written, claims go in all the same and wait, and

@@ -110,7 +110,7 @@ func (t *torture) cutPower() {
 	l := t.loadOnPowerDisk(s)
 	l.end()
 	report := s.finish(l.history)
-	if _, confirmed, _ := l.history.figures(); report.Settled < confirmed {
+	if _, confirmed, _ := l.history.Figures(); report.Settled < confirmed {
 		t.Errorf("got %d claims settled, want the %d that were acknowledged, at least", report.Settled, confirmed)
 	}
 	t.Logf("%d requests acknowledged, %d unknown, %d sent again", l.acknowledged.Load(), l.unknown.Load(), l.resent.Load())
@@ -129,9 +129,9 @@ func (t *torture) loadOnPowerDisk(s *system) *load {
 	t.row.history = l.history
 	for range size(t.T, cutsVariable, shortCuts) {
 		l.flow(100 + t.random.Int64N(maxPowerFlow))
-		l.history.seal()
+		l.history.Seal()
 		disk.cut(s.kill)
-		l.history.unseal()
+		l.history.Unseal()
 		t.row.faults++
 		l.restart()
 	}
@@ -160,8 +160,8 @@ func (t *torture) cutPowerOfControl() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.history.check(stored, paid)
-	missing := l.history.found[lost]
+	l.history.Check(stored, paid)
+	missing := l.history.Found()[lost]
 	if missing == 0 {
 		t.Error("got no acknowledged claim lost at synchronous=NORMAL, want some: the rig shows no loss")
 	}
@@ -218,16 +218,16 @@ func (t *torture) cutPowerOfFleet() {
 	var blows []blow
 	for range cuts {
 		blows = append(blows, blow{what: "the power", kill: func() {
-			c.history.seal()
+			c.history.Seal()
 			disk.cut(f.killAll)
-			c.history.unseal()
+			c.history.Unseal()
 			t.row.faults++
 		}, restart: f.startAll})
 	}
 	c.endure(blows)
 	f.nats.whole()
 	report := f.finish(c.history)
-	claims, confirmed, _ := c.history.figures()
+	claims, confirmed, _ := c.history.Figures()
 	if report.Settled < confirmed {
 		t.Errorf("got %d claims settled, want the %d that were acknowledged, at least", report.Settled, confirmed)
 	}

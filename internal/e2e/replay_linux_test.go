@@ -39,7 +39,7 @@ func (t *torture) replay() {
 	s.until("every claim is settled", settleTimeout+time.Duration(messages/replayPerSecond)*time.Second, func() bool {
 		return len(s.list("status=in_flight")) == 0
 	})
-	claims, _, _ := l.history.figures()
+	claims, _, _ := l.history.Figures()
 	s.forget()
 	t.row.faults++
 	begin := time.Now()
@@ -85,7 +85,7 @@ func (t *torture) cutCommits() {
 		t.Error("got no commit in doubt, want some")
 	}
 	report := f.finish(l.history)
-	if claims, _, _ := l.history.figures(); report.Settled != claims {
+	if claims, _, _ := l.history.Figures(); report.Settled != claims {
 		t.Errorf("got %d claims settled, want all %d", report.Settled, claims)
 	}
 	t.Logf("%d cuts, %d commits in doubt; requests: %d acknowledged, %d answered with 503, %d not answered",

@@ -96,12 +96,12 @@ func tortureTable(rows []*row) string {
 	fmt.Fprintln(page, "rig\tfaults\tclaims\tacknowledged\tlost\tdoubled\twrong amount\tunexpected\tseconds\t\t")
 	all := map[string]int{}
 	for _, r := range rows {
-		claims, confirmed, _ := r.history.figures()
+		claims, confirmed, _ := r.history.Figures()
 		verdict := "well"
 		if r.failed {
 			verdict = "FAILED"
 		}
-		found := r.history.found
+		found := r.history.Found()
 		fmt.Fprintf(page, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\t%s\t\n", r.name, r.faults, claims, confirmed,
 			found[lost], found[duplicated], found[wrongAmount], found[unexpected], r.took.Seconds(), verdict)
 		all["faults"] += r.faults
