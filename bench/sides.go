@@ -101,6 +101,7 @@ func serveAccept(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	committer := store.NewCommitter(engine, time.Now, logger)
+	committer.Writers = 2 // as cmd/claimrail has it
 	ended := make(chan error, 1)
 	go func() { ended <- committer.Run(ctx) }()
 	handler := api.New(api.Config{

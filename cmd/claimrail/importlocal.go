@@ -69,7 +69,7 @@ func (p *program) openLocalImporter(ctx context.Context, c config, o *importOpti
 		l.validator.Identity = claim.NewIdentity(secret)
 	}
 	if !o.dryRun {
-		l.committer = store.NewCommitter(l.claims, time.Now, l.logger)
+		l.committer = newCommitter(c, l.claims, l.logger)
 		running, stop := context.WithCancel(context.WithoutCancel(ctx))
 		l.stop, l.stopped = stop, make(chan error, 1)
 		go func() { l.stopped <- l.committer.Run(running) }()

@@ -25,6 +25,20 @@ const (
 	drainPoll    = 20 * time.Millisecond
 )
 
+// postgresWriters is how many batches of claims are on their way to Postgres at a time: while it
+// stores one, the next is made ready, and each is written by a process of its own. SQLite has
+// one writer.
+const postgresWriters = 2
+
+// newCommitter makes the committer that suits the claims database.
+func newCommitter(c config, engine store.Accepter, logger *slog.Logger) *store.Committer {
+	committer := store.NewCommitter(engine, time.Now, logger)
+	if c.DatabaseURL != "" {
+		committer.Writers = postgresWriters
+	}
+	return committer
+}
+
 // line is every station between the API and the ledger that its role has, open and not
 // running yet. What the role does not have is nil.
 type line struct {
@@ -82,7 +96,7 @@ func (l *line) open(ctx context.Context, c config) (err error) {
 		l.sampler = &verify.Sampler{
 			Database: l.claims, Payments: l.broker, Identity: l.validator.Identity, Logger: l.logger, Now: time.Now, Random: rand.Int64N,
 		}
-		l.committer = store.NewCommitter(waking{l.claims, l.relay.Wake}, time.Now, l.logger)
+		l.committer = newCommitter(c, waking{l.claims, l.relay.Wake}, l.logger)
 		l.imports = bulk.NewDesk(l.claims, l.committer, l.validator, time.Now, l.logger)
 		l.imports.Alone = c.DatabaseURL == "" // under the lock of the data directory
 	}

@@ -28,7 +28,7 @@ import (
 const (
 	maxBatchBytes = 4 << 20 // of rows in one batch; a claim that is longer goes alone
 	maxBatches    = 4       // that are read and not told yet
-	workers       = 2       // batches that are judged and stored at once
+	workers       = 3       // batches that are judged and stored at once
 	// submitTimeout bounds one try to store a batch: longer than the committer's own bounds, so
 	// that its word on the outcome is heard.
 	submitTimeout = 20 * time.Second

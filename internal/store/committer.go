@@ -62,6 +62,10 @@ type Committer struct {
 	logger *slog.Logger
 	stats  Stats
 
+	// Writers is how many batches may be on their way to the engine at a time, in each of the two
+	// lines; set it before Run. More than one pays where the engine writes several at a time.
+	Writers int
+
 	queue    chan *waiter
 	held     *waiter       // was taken from the queue, and is for the next batch; Run's own
 	batches  chan *waiter  // of SubmitBatch; each is a batch by itself
@@ -76,6 +80,7 @@ func NewCommitter(engine Accepter, now func() time.Time, logger *slog.Logger) *C
 		engine:   engine,
 		now:      now,
 		logger:   logger,
+		Writers:  1,
 		queue:    make(chan *waiter, maxWaiting),
 		batches:  make(chan *waiter, maxWaitingBatches),
 		stopping: make(chan struct{}),
@@ -186,22 +191,45 @@ func (c *Committer) Run(ctx context.Context) error {
 	defer close(c.finished)
 	work, cancel := outlive(ctx, drainTimeout)
 	defer cancel()
-	var imports sync.WaitGroup
-	imports.Go(func() { c.runBatches(ctx, work) })
-	defer imports.Wait()
+	var running sync.WaitGroup
+	defer running.Wait()
+	for range c.Writers {
+		running.Go(func() { c.runBatches(ctx, work) })
+	}
+	writing := make(chan struct{}, c.Writers)
+	write := func(first *waiter) { // what waits is gathered when it can be written, and not before
+		batch := c.gather(first)
+		running.Go(func() {
+			c.commit(work, batch)
+			<-writing
+		})
+	}
 	for ctx.Err() == nil {
+		select {
+		case writing <- struct{}{}:
+		case <-ctx.Done():
+			continue
+		}
 		first := c.held
 		if c.held = nil; first == nil {
 			select {
 			case first = <-c.queue:
 			case <-ctx.Done():
+				<-writing
 				continue
 			}
 		}
-		c.commit(work, c.gather(first))
+		write(first)
+	}
+	for range c.Writers { // what is in hand is written before it is told that nothing more is taken
+		writing <- struct{}{}
 	}
 	close(c.stopping)
+	for range c.Writers {
+		<-writing
+	}
 	for {
+		writing <- struct{}{}
 		first := c.held
 		if c.held = nil; first == nil {
 			select {
@@ -210,7 +238,7 @@ func (c *Committer) Run(ctx context.Context) error {
 				return nil
 			}
 		}
-		c.commit(work, c.gather(first))
+		write(first)
 	}
 }
 
