@@ -43,7 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) payment.Ledger) {
 		"dead letters are filtered and paged, newest first":      testDeadLetters,
 		"redriving closes all letters of the claim":              testRedrive,
 		"a redriven claim that fails again is parked again":      testRedriveAgain,
-		"discarding keeps every later copy from being paid":    testDiscard,
+		"discarding keeps every later copy from being paid":      testDiscard,
 		"discarding a paid claim leaves no tombstone":            testDiscardPaid,
 		"a letter without a claim is discarded but not redriven": testLetterWithoutClaim,
 		"decisions on closed and missing letters are refused":    testDecisionErrors,
