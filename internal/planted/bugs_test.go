@@ -50,8 +50,8 @@ func bugsOfClaims() []bug {
 				"internal/store/committer.go",
 				"\tdoubting, cancel := context.WithTimeout(ctx, doubtTimeout)\n",
 				"\tlooker, _ := c.engine.(interface {\n\t\tClaim(context.Context, uuid.UUID) (Record, error)\n\t})\n" +
-					"\tif looker == nil {\n\t\treturn nil, true, fmt.Errorf(\"looked, and it is not there: %w\", ErrUnavailable)\n\t}\n" +
-					"\tif _, failure := looker.Claim(ctx, batch[0].Claim.ID); failure != nil {\n\t\treturn nil, true, fmt.Errorf(\"looked, and it is not there: %w\", ErrUnavailable)\n\t}\n" +
+					"\tif looker == nil {\n\t\treturn nil, false, fmt.Errorf(\"looked, and it is not there: %w\", ErrUnavailable)\n\t}\n" +
+					"\tif _, failure := looker.Claim(ctx, batch[0].Claim.ID); failure != nil {\n\t\treturn nil, false, fmt.Errorf(\"looked, and it is not there: %w\", ErrUnavailable)\n\t}\n" +
 					"\tdoubting, cancel := context.WithTimeout(ctx, doubtTimeout)\n",
 			}},
 			caught: []check{{"internal/store", "TestCommitterUnknownOutcome"}, {"internal/store", "TestCommitterKeepsItsWord"}},

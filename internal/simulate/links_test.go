@@ -20,19 +20,29 @@ func newLedgerPlace() *place {
 	return &place{unavailable: payment.ErrUnavailable, unknown: payment.ErrUnavailable}
 }
 
+// written runs a transaction that has something to tell. One that is committed only later
+// tells it to nobody: its caller has gone on without.
+func written[T any](ctx context.Context, at *place, what string, effect func() (T, error)) (told T, err error) {
+	answer := make(chan T, 1)
+	err = actorOf(ctx).write(ctx, at, what, func() error {
+		found, err := effect()
+		answer <- found
+		return err
+	})
+	if err == nil {
+		told = <-answer
+	}
+	return told, err
+}
+
 // claimsLink is the claims database as the program reaches it.
 type claimsLink struct{ *world }
 
 // Accept implements store.Accepter.
-func (l claimsLink) Accept(ctx context.Context, batch []store.Submission, now time.Time) (outcomes []store.Outcome, err error) {
-	err = actorOf(ctx).write(ctx, l.claimsAt, "accept", func() (err error) {
-		outcomes, err = l.claims.Accept(context.Background(), batch, now)
-		return err
+func (l claimsLink) Accept(ctx context.Context, batch []store.Submission, now time.Time) ([]store.Outcome, error) {
+	return written(ctx, l.claimsAt, "accept", func() ([]store.Outcome, error) {
+		return l.claims.Accept(context.Background(), batch, now)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return outcomes, nil
 }
 
 // Due implements outbox.Rows.
@@ -45,13 +55,12 @@ func (l claimsLink) Due(ctx context.Context, queue outbox.Queue, now time.Time, 
 }
 
 // Apply implements outbox.Rows.
-func (l claimsLink) Apply(ctx context.Context, changes []outbox.Change, now time.Time) (applied int, err error) {
-	err = actorOf(ctx).write(ctx, l.claimsAt, "apply", func() (err error) {
-		applied, err = l.claims.Apply(ctx, changes, now)
+func (l claimsLink) Apply(ctx context.Context, changes []outbox.Change, now time.Time) (int, error) {
+	return written(ctx, l.claimsAt, "apply", func() (int, error) {
+		applied, err := l.claims.Apply(ctx, changes, now)
 		l.hasSettled(changes)
-		return err
+		return applied, err
 	})
-	return applied, err
 }
 
 // Backlog implements outbox.Rows.
@@ -63,7 +72,7 @@ func (l claimsLink) Backlog(ctx context.Context) (outbox.Backlog, error) {
 type ledgerLink struct{ *world }
 
 // Record implements payment.Recorder. A batch with poison in it is not recorded.
-func (l ledgerLink) Record(ctx context.Context, batch []event.ClaimAccepted, now time.Time) (verdicts []payment.Verdict, err error) {
+func (l ledgerLink) Record(ctx context.Context, batch []event.ClaimAccepted, now time.Time) ([]payment.Verdict, error) {
 	for i := range batch {
 		poison, panics := l.isPoison(batch[i].Key)
 		if !poison {
@@ -76,23 +85,12 @@ func (l ledgerLink) Record(ctx context.Context, batch []event.ClaimAccepted, now
 			return errPoison
 		})
 	}
-	err = actorOf(ctx).write(ctx, l.ledgerAt, "record", func() (err error) {
-		verdicts, err = l.ledger.Record(ctx, batch, now)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return verdicts, nil
+	return written(ctx, l.ledgerAt, "record", func() ([]payment.Verdict, error) { return l.ledger.Record(ctx, batch, now) })
 }
 
 // Fail implements payment.Recorder.
-func (l ledgerLink) Fail(ctx context.Context, messageID string, now time.Time) (attempts int, err error) {
-	err = actorOf(ctx).write(ctx, l.ledgerAt, "fail", func() (err error) {
-		attempts, err = l.ledger.Fail(ctx, messageID, now)
-		return err
-	})
-	return attempts, err
+func (l ledgerLink) Fail(ctx context.Context, messageID string, now time.Time) (int, error) {
+	return written(ctx, l.ledgerAt, "fail", func() (int, error) { return l.ledger.Fail(ctx, messageID, now) })
 }
 
 // Park implements payment.Recorder.
@@ -110,30 +108,26 @@ func (l ledgerLink) Standings(ctx context.Context, keys []event.Key) (standings 
 }
 
 // Redrive implements payment.Register.
-func (l ledgerLink) Redrive(ctx context.Context, id int64, decision payment.Decision) (letter payment.DeadLetter, err error) {
-	err = actorOf(ctx).write(ctx, l.ledgerAt, "redrive", func() (err error) {
-		letter, err = l.ledger.Redrive(ctx, id, decision)
-		return err
-	})
-	return letter, err
+func (l ledgerLink) Redrive(ctx context.Context, id int64, decision payment.Decision) (payment.DeadLetter, error) {
+	return written(ctx, l.ledgerAt, "redrive", func() (payment.DeadLetter, error) { return l.ledger.Redrive(ctx, id, decision) })
 }
 
 // Discard implements payment.Register. From the moment on that it is done, the claim must
 // not be paid any more.
-func (l ledgerLink) Discard(ctx context.Context, id int64, decision payment.Decision) (letter payment.DeadLetter, err error) {
-	err = actorOf(ctx).write(ctx, l.ledgerAt, "discard", func() (err error) {
+func (l ledgerLink) Discard(ctx context.Context, id int64, decision payment.Decision) (payment.DeadLetter, error) {
+	return written(ctx, l.ledgerAt, "discard", func() (payment.DeadLetter, error) {
 		before, _, err := l.ledger.Letter(ctx, id)
 		if err != nil {
-			return err
+			return before, err
 		}
 		standing, err := l.ledger.Standings(ctx, []event.Key{before.Key})
 		if err != nil {
-			return err
+			return before, err
 		}
-		if letter, err = l.ledger.Discard(ctx, id, decision); err == nil && letter.ClaimID != uuid.Nil && standing[0].State != event.Paid {
+		letter, err := l.ledger.Discard(ctx, id, decision)
+		if err == nil && letter.ClaimID != uuid.Nil && standing[0].State != event.Paid {
 			l.history.WriteOff(l.claims.byID[letter.ClaimID].Key)
 		}
-		return err
+		return letter, err
 	})
-	return letter, err
 }
