@@ -77,7 +77,7 @@ many: ## kill processes, brokers and Postgres in turn under CLAIMS (50000) claim
 .PHONY: torture
 torture: ## as root: power cuts, kills, replays and worse, with a table at the end; the long form by variables, RIG=NAME one rig
 	E2E_TORTURE=1 E2E_SEED=$(SEED) E2E_KILLS=$(KILLS) E2E_ROUNDS=$(ROUNDS) E2E_CUTS=$(CUTS) E2E_MESSAGES=$(MESSAGES) E2E_CLAIMS=$(CLAIMS) \
-		$(GO) test -count=1 -timeout $(HOURS)h -v -run '^TestTorture$$/^$(RIG)' ./internal/e2e
+		$(GO) test -count=1 -timeout $(HOURS)h -v -run '^TestTorture$$/^$(or $(RIG),.*)$$' ./internal/e2e
 
 .PHONY: simulate
 simulate: ## simulate delivery under SEEDS (20000) seeds: whatever goes wrong, every claim is paid once

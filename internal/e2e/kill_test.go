@@ -20,11 +20,12 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		kills = 3
 	}
-	killServer(t, newRandom(t), kills, &row{})
+	killServer(t, newRandom(t), kills, maxFlow, &row{})
 }
 
-// killServer kills the server so many times under load, and tells in the row what came of it.
-func killServer(t *testing.T, random *rand.Rand, kills int, row *row) {
+// killServer kills the server so many times under load, each time after flow more claims at most,
+// and tells in the row what came of it.
+func killServer(t *testing.T, random *rand.Rand, kills int, flow int64, row *row) {
 	t.Helper()
 	begin := time.Now()
 	s := newSystem(t)
@@ -33,7 +34,7 @@ func killServer(t *testing.T, random *rand.Rand, kills int, row *row) {
 	row.history = l.history
 	cut := int64(0) // requests that a kill found under way
 	for range kills {
-		l.flow(random.Int64N(maxFlow))
+		l.flow(random.Int64N(flow))
 		<-time.After(time.Duration(random.Int64N(int64(maxDelay))))
 		inFlight := l.inFlight.Load()
 		s.kill()

@@ -215,11 +215,15 @@ func (l *load) flow(more int64) {
 	defer ticker.Stop()
 	late := time.NewTimer(startTimeout)
 	defer late.Stop()
-	for l.acknowledged.Load() < from+more {
+	for seen := from; seen < from+more; {
 		select {
 		case <-ticker.C:
+			if now := l.acknowledged.Load(); now > seen {
+				seen = now
+				late.Reset(startTimeout)
+			}
 		case <-late.C:
-			l.Fatalf("%d of %d claims are acknowledged after %v", l.acknowledged.Load()-from, more, startTimeout)
+			l.Fatalf("%d of %d claims are acknowledged, and none in %v", seen-from, more, startTimeout)
 		}
 	}
 }

@@ -10,9 +10,10 @@ import (
 	"github.com/claimrail/claimrail/internal/pgtest"
 )
 
-// kill is TestKill for longer.
+// kill is TestKill for longer, and with more claims.
 func (t *torture) kill() {
-	killServer(t.T, t.random, size(t.T, killsVariable, shortKills), t.row)
+	kills, total := size(t.T, killsVariable, shortKills), size(t.T, manyVariable, manyDefault)
+	killServer(t.T, t.random, kills, max(maxFlow, int64(2*total/kills)), t.row)
 }
 
 // killFleet is TestManyInstances for longer.

@@ -49,6 +49,9 @@ func (t *Tx) Insert(ctx context.Context, rows Rows) error {
 	switch count := rows.count(); {
 	case count == 0:
 		return nil
+	case count < unnestFrom:
+		t.Queue(rows.values(), rows.arguments()...)
+		return nil
 	case count < copyFrom:
 		t.Queue(rows.unnest(), rows.arrays()...)
 		return nil

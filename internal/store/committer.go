@@ -66,11 +66,12 @@ type Committer struct {
 	// lines; set it before Run. More than one pays where the engine writes several at a time.
 	Writers int
 
-	queue    chan *waiter
-	held     *waiter       // was taken from the queue, and is for the next batch; Run's own
-	batches  chan *waiter  // of SubmitBatch; each is a batch by itself
-	stopping chan struct{} // closed: nothing more is taken in
-	finished chan struct{} // closed: Run has returned
+	queue     chan *waiter
+	gathering sync.Mutex    // of who takes from the queue
+	held      *waiter       // was taken from the queue, and is for the next batch; guarded by gathering
+	batches   chan *waiter  // of SubmitBatch; each is a batch by itself
+	stopping  chan struct{} // closed: nothing more is taken in
+	finished  chan struct{} // closed: Run has returned
 }
 
 // NewCommitter makes a Committer. Nothing is committed until Run runs.
@@ -191,54 +192,50 @@ func (c *Committer) Run(ctx context.Context) error {
 	defer close(c.finished)
 	work, cancel := outlive(ctx, drainTimeout)
 	defer cancel()
-	var running sync.WaitGroup
-	defer running.Wait()
+	var batches, singles sync.WaitGroup
+	defer batches.Wait()
 	for range c.Writers {
-		running.Go(func() { c.runBatches(ctx, work) })
-	}
-	writing := make(chan struct{}, c.Writers)
-	write := func(first *waiter) { // what waits is gathered when it can be written, and not before
-		batch := c.gather(first)
-		running.Go(func() {
-			c.commit(work, batch)
-			<-writing
+		batches.Go(func() { c.runBatches(ctx, work) })
+		singles.Go(func() {
+			for ctx.Err() == nil {
+				batch, _ := c.next(ctx.Done())
+				c.commit(work, batch)
+			}
 		})
 	}
-	for ctx.Err() == nil {
-		select {
-		case writing <- struct{}{}:
-		case <-ctx.Done():
-			continue
-		}
-		first := c.held
-		if c.held = nil; first == nil {
-			select {
-			case first = <-c.queue:
-			case <-ctx.Done():
-				<-writing
-				continue
-			}
-		}
-		write(first)
-	}
-	for range c.Writers { // what is in hand is written before it is told that nothing more is taken
-		writing <- struct{}{}
-	}
+	singles.Wait() // what is in hand is written before it is told that nothing more is taken
 	close(c.stopping)
 	for range c.Writers {
-		<-writing
-	}
-	for {
-		writing <- struct{}{}
-		first := c.held
-		if c.held = nil; first == nil {
-			select {
-			case first = <-c.queue:
-			default:
-				return nil
+		singles.Go(func() {
+			for batch, more := c.next(c.stopping); more; batch, more = c.next(c.stopping) {
+				c.commit(work, batch)
 			}
-		}
-		write(first)
+		})
+	}
+	singles.Wait()
+	return nil
+}
+
+// next gathers a batch, for whoever can write it now: not before, so that it is as large as can
+// be. It may turn out to be empty. Where nothing waits it waits for the first claim; false: end
+// was closed, and nothing waits.
+func (c *Committer) next(end <-chan struct{}) (batch []*waiter, more bool) {
+	c.gathering.Lock()
+	defer c.gathering.Unlock()
+	first := c.held
+	if c.held = nil; first != nil {
+		return c.gather(first), true
+	}
+	select {
+	case first = <-c.queue:
+		return c.gather(first), true
+	default:
+	}
+	select {
+	case first = <-c.queue:
+		return c.gather(first), true
+	case <-end:
+		return nil, false
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/claimrail/claimrail/internal/store"
 )
 
 // Limits of the ids that are taken ahead.
@@ -14,8 +16,8 @@ const (
 	// maxIDAge is how long after they were taken ids are still given to claims: by so much at
 	// most the order of ids of several instances differs from that of time.
 	maxIDAge = time.Second
-	// maxIDBatches is the number of largest batches that ids are taken for at once, at most.
-	maxIDBatches = 8
+	// maxIDBlock is how many claims ids are taken for at once, unless a batch is larger.
+	maxIDBlock = 8 * store.MaxBatchClaims
 )
 
 // Ids are taken under a lock of the sequences, so that those of a block stand one behind the
@@ -56,7 +58,7 @@ func (s *Store) ids(ctx context.Context, claims, lines int, now time.Time) (seq,
 	if !fresh || b.seqs.end-b.seqs.next < int64(claims) || b.lines.end-b.lines.next < int64(lines) {
 		batches := int64(1)
 		if fresh { // it was used up before its time
-			batches = min(2*max(b.claims/int64(claims), 1), maxIDBatches)
+			batches = max(min(2*b.claims, maxIDBlock)/int64(claims), 1)
 		}
 		if err := s.refill(ctx, batches*int64(claims), batches*int64(lines)); err != nil {
 			return 0, 0, err
