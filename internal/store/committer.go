@@ -27,6 +27,9 @@ const (
 	doubtTimeout = 5 * time.Second
 	// maxDoubtPause is the longest pause between two of these tries.
 	maxDoubtPause = 200 * time.Millisecond
+	// maxGathering is how long a batch waits to become worth its transaction, while another is
+	// being written.
+	maxGathering = 20 * time.Millisecond
 	// drainTimeout bounds what Run still does after its context has ended.
 	drainTimeout = 10 * time.Second
 )
@@ -69,6 +72,10 @@ type Committer struct {
 	queue     chan *waiter
 	gathering sync.Mutex    // of who takes from the queue
 	held      *waiter       // was taken from the queue, and is for the next batch; guarded by gathering
+	writing   atomic.Int64  // claims from the queue that are being written
+	wanted    atomic.Int64  // so many in the queue are worth a signal on plenty; 0: nobody waits
+	plenty    chan struct{} // has room for one, as freed does
+	freed     chan struct{} // a batch from the queue was written
 	batches   chan *waiter  // of SubmitBatch; each is a batch by itself
 	stopping  chan struct{} // closed: nothing more is taken in
 	finished  chan struct{} // closed: Run has returned
@@ -84,6 +91,8 @@ func NewCommitter(engine Accepter, now func() time.Time, logger *slog.Logger) *C
 		Writers:  1,
 		queue:    make(chan *waiter, maxWaiting),
 		batches:  make(chan *waiter, maxWaitingBatches),
+		plenty:   make(chan struct{}, 1),
+		freed:    make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 		finished: make(chan struct{}),
 	}
@@ -151,6 +160,9 @@ func (c *Committer) submit(ctx context.Context, queue chan<- *waiter, batch []Su
 		return nil, refusal(w)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("submit %v: wait for room: %w: %w", w, ErrUnavailable, ctx.Err())
+	}
+	if wanted := c.wanted.Load(); wanted > 0 && len(c.queue) >= int(wanted) {
+		signal(c.plenty)
 	}
 	select {
 	case a := <-w.answer:
@@ -223,19 +235,57 @@ func (c *Committer) next(end <-chan struct{}) (batch []*waiter, more bool) {
 	c.gathering.Lock()
 	defer c.gathering.Unlock()
 	first := c.held
-	if c.held = nil; first != nil {
-		return c.gather(first), true
+	if c.held = nil; first == nil {
+		select {
+		case first = <-c.queue:
+		default:
+			select {
+			case first = <-c.queue:
+			case <-end:
+				return nil, false
+			}
+		}
+		c.waitForMore(end)
 	}
-	select {
-	case first = <-c.queue:
-		return c.gather(first), true
-	default:
+	batch = c.gather(first)
+	c.writing.Add(int64(len(batch)))
+	return batch, true
+}
+
+// waitForMore waits, while another batch is being written, until as many claims wait, or it
+// is through: a claim that comes right behind a large batch would otherwise have a
+// transaction to itself, and those that come next would wait for both.
+func (c *Committer) waitForMore(end <-chan struct{}) {
+	least := c.writing.Load()
+	if int64(len(c.queue)) >= least {
+		return
 	}
+	for _, old := range []<-chan struct{}{c.plenty, c.freed} {
+		select {
+		case <-old:
+		default:
+		}
+	}
+	c.wanted.Store(least)
+	defer c.wanted.Store(0)
+	if c.writing.Load() == 0 || int64(len(c.queue)) >= least {
+		return
+	}
+	enough := time.NewTimer(maxGathering)
+	defer enough.Stop()
 	select {
-	case first = <-c.queue:
-		return c.gather(first), true
+	case <-c.plenty:
+	case <-c.freed:
+	case <-enough.C:
 	case <-end:
-		return nil, false
+	}
+}
+
+// signal wakes whoever waits on the channel, which has room for one.
+func signal(to chan<- struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
 	}
 }
 
@@ -275,6 +325,10 @@ func (c *Committer) commit(ctx context.Context, waiters []*waiter) {
 	if len(waiters) == 0 {
 		return
 	}
+	defer func(size int) {
+		c.writing.Add(-int64(size))
+		signal(c.freed)
+	}(len(waiters))
 	batch := make([]Submission, len(waiters))
 	for i, w := range waiters {
 		batch[i] = w.batch[0]
