@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -93,7 +94,16 @@ func (r *rig) bodies() (string, error) {
 		}
 		text.WriteString("]\n")
 	}
-	return path, os.WriteFile(path, []byte(text.String()), 0o644)
+	// Sides that start at the same time make the same file: it is there whole, or not at all.
+	draft, err := os.CreateTemp(r.folder, "bodies")
+	if err != nil {
+		return "", err
+	}
+	_, err = draft.WriteString(text.String())
+	if err = errors.Join(err, draft.Close()); err != nil {
+		return "", err
+	}
+	return path, os.Rename(draft.Name(), path)
 }
 
 // randomNPI gives one of the providers, each with a right check digit.

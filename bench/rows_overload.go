@@ -121,27 +121,28 @@ func (r *rig) witness(ctx context.Context, url string) witness {
 		}
 		asking.Go(func() {
 			started := time.Now()
+			var told []byte
 			answer, err := client.Post(url, "application/json", strings.NewReader(body))
 			if err == nil {
-				_, err = io.Copy(io.Discard, answer.Body)
+				told, err = io.ReadAll(answer.Body)
 				err = errors.Join(err, answer.Body.Close())
 			}
 			took := time.Since(started)
 			mu.Lock()
 			defer mu.Unlock()
-			saw.note(answer, err, took)
+			saw.note(answer, told, err, took)
 		})
 	}
 }
 
 // note counts an answer.
-func (w *witness) note(answer *http.Response, err error, took time.Duration) {
+func (w *witness) note(answer *http.Response, told []byte, err error, took time.Duration) {
 	switch {
 	case err != nil:
 	case answer.StatusCode == http.StatusOK:
 		w.accepted = append(w.accepted, took)
 	case answer.StatusCode != http.StatusServiceUnavailable && answer.StatusCode != http.StatusTooManyRequests:
-		err = fmt.Errorf("the overloaded server answered %s", answer.Status)
+		err = fmt.Errorf("the overloaded server answered %s after %v: %s", answer.Status, took, told)
 	case answer.Header.Get("Retry-After") == "":
 		err = fmt.Errorf("the refusal %s is without Retry-After", answer.Status)
 	default:
