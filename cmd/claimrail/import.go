@@ -27,7 +27,7 @@ const (
 // lets the heap grow far beyond this limit; SQLite's caches come on top of it.
 const (
 	importGCPercent = 400
-	importMemory    = 72 << 20 // bytes
+	importMemory    = 80 << 20 // bytes
 )
 
 // stdinName stands for standard input among the files.

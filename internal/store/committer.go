@@ -17,7 +17,7 @@ import (
 // Limits of Committer.
 const (
 	// maxWaiting bounds the claims that wait to be taken, beside those being written.
-	maxWaiting = 2 * MaxBatchClaims
+	maxWaiting = 1_024
 	// maxWaitingBatches bounds the batches of imports that do: enough for the next to be
 	// there when one is written.
 	maxWaitingBatches = 4

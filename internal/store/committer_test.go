@@ -292,7 +292,7 @@ func TestCommitterLimitsBatches(t *testing.T) {
 	}{
 		"claims": {store.MaxBatchClaims + 90, 1, []int{1, store.MaxBatchClaims, 89}},
 		"lines":  {51, 999, []int{1, 20, 20, 10}}, // 20 * 999 = 19,980
-		"both":   {store.MaxBatchClaims + 2, 40, []int{1, 500, 13}},
+		"both":   {520, 40, []int{1, 500, 19}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -34,7 +34,7 @@ var (
 
 // Limits.
 const (
-	MaxBatchClaims = 512    // claims in one Accept
+	MaxBatchClaims = 2_048  // claims in one Accept
 	MaxBatchLines  = 20_000 // lines in one Accept
 	MaxPage        = 200    // claims in one page of Claims
 	MaxTop         = 1000   // providers in one TopProviders

@@ -168,7 +168,7 @@ func acceptLargest(t *testing.T, f *fixture) {
 		long[i] = f.claim(t, fmt.Sprint("long claim ", i), lines...)
 	}
 	f.accept(t, noon(), long...)
-	same(t, "ranking", f.top(t, 10), []string{npiB + " 399.60 20", npiA + " 5.12 512"})
+	same(t, "ranking", f.top(t, 10), []string{npiB + " 399.60 20", npiA + " 20.48 2048"})
 	if got := len(f.record(t, long[3]).Lines); got != claim.MaxLines {
 		t.Errorf("lines of a long claim: got %d, want %d", got, claim.MaxLines)
 	}
