@@ -142,7 +142,11 @@ func (c *CSV) place(found *scanned) {
 	}
 	c.read(found, &row)
 	name := claimName{number: strings.Trim(row.id.Text, blanks), key: row.key}
-	if c.columns.number >= 0 && (found.fault == CodeQuote && row.id.Shape == claim.Absent || found.count > len(c.columns.fields)) {
+	most := len(c.columns.fields)
+	if found.fault == CodeQuote { // of rejects the cells that say what was wrong stand behind the quote
+		most = c.columns.width()
+	}
+	if c.columns.number >= 0 && (found.fault == CodeQuote && row.id.Shape == claim.Absent || found.count > most) {
 		name.number, row.id = c.guess(found), claim.Raw{}
 		if name.number != "" {
 			row.id = claim.Raw{Shape: claim.Text, Text: name.number}
