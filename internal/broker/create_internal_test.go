@@ -10,15 +10,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A stream or a consumer whose folder is still being removed is made as soon as it is gone, and
-// not tried for ever; what else goes wrong is told at once. A consumer that was deleted under a
-// request once could not be made again.
-func TestCreateWaitsForTheOldFolder(t *testing.T) {
+// A stream or a consumer is made as soon as the deleted one is out of the way, and not tried for
+// ever; what else goes wrong is told at once. A consumer that was deleted under a request once
+// could not be made again, and one whose stream was deleted right after an answer neither.
+func TestCreateWaitsForTheOldOne(t *testing.T) {
 	t.Parallel()
 	stays := func(of string) error {
 		return &jetstream.APIError{Code: 500, ErrorCode: 10012, Description: "error creating store for " + of}
 	}
 	other := &jetstream.APIError{Code: 400, ErrorCode: 10025, Description: "bad request"}
+	written := &jetstream.APIError{Code: 500, ErrorCode: 10012,
+		Description: "rename streams/X/obs/y/o.dat.tmp streams/X/obs/y/o.dat: no such file or directory"}
 	for name, test := range map[string]struct {
 		err   error
 		fails int // tries that fail
@@ -28,6 +30,7 @@ func TestCreateWaitsForTheOldFolder(t *testing.T) {
 		"at once":  {nil, 0, nil, 1},
 		"stream":   {stays("stream"), 3, nil, 4},
 		"consumer": {stays("consumer"), createTries - 1, nil, createTries},
+		"written":  {written, 1, nil, 2},
 		"for ever": {stays("consumer"), 1000, stays("consumer"), createTries},
 		"other":    {other, 1000, other, 1},
 	} {

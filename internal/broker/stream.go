@@ -93,20 +93,18 @@ func (b *Broker) ensureStream(ctx context.Context) (made bool, err error) {
 	})
 }
 
-// Tries to make a stream, or a consumer, while the folder of the one before is still being
-// removed.
+// Tries to make a stream, or a consumer, while the one before is still being removed.
 const (
 	createTries = 20
 	createPause = 50 * time.Millisecond
 )
 
-// create makes a stream or a consumer. The broker answers that one is deleted before its folder
-// is gone, and can not make another until then.
+// create makes a stream or a consumer. The broker answers that one is deleted before it is done
+// with its folder, and can not always make another until then.
 func create(ctx context.Context, put func() error) error {
 	for tries := 1; ; tries++ {
 		err := put()
-		var refused *jetstream.APIError
-		if err == nil || tries == createTries || !errors.As(err, &refused) || !strings.Contains(refused.Description, "creating store for") {
+		if tries == createTries || !isStillThere(err) {
 			return err
 		}
 		select {
@@ -115,6 +113,15 @@ func create(ctx context.Context, put func() error) error {
 		case <-time.After(createPause):
 		}
 	}
+}
+
+// isStillThere tells whether a refusal can mean that what was deleted is in the way of what
+// is made: its folder is there, or it writes its state for the last time, into the file of
+// the new one, and takes that away from it. The broker has no codes of their own for them.
+func isStillThere(err error) bool {
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) &&
+		(strings.Contains(refused.Description, "creating store for") || strings.Contains(refused.Description, "no such file"))
 }
 
 // replicate puts the configuration in place, with fewer replicas if the broker does
