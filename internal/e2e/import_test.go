@@ -33,19 +33,22 @@ type fates struct{ Read, Accepted, Duplicate, Rejected int64 }
 
 // importFile is a file of claims.
 type importFile struct {
-	path string
-	want fates // of its first import, where the first knownClaims are stored before
+	name, path string
+	want       fates // of its first import, where the first knownClaims are stored before
 }
+
+// known is the path of a file of these claims.
+func (f importFile) known() string { return strings.TrimSuffix(f.path, ".csv") + "-known.csv" }
 
 // newImportFile writes a file of claims, whose good ones the history knows from now on.
 func (s *system) newImportFile(h *history, random *rand.Rand, name string) importFile {
 	s.Helper()
-	file := importFile{path: filepath.Join(filepath.Dir(s.dir), name+".csv")}
+	file := importFile{name: name, path: filepath.Join(filepath.Dir(s.dir), name+".csv")}
 	var rows bytes.Buffer
 	rows.WriteString(importHeader)
 	for n := range fileClaims {
 		if n == knownClaims {
-			s.writeFile(filepath.Join(filepath.Dir(s.dir), name+"-known.csv"), rows.Bytes())
+			s.writeFile(file.known(), rows.Bytes())
 		}
 		f := randomForm(random, fmt.Sprintf("%s-%d", name, n))
 		f.key.Kind = claim.ExternalKey
@@ -99,7 +102,7 @@ func (s *system) claimrail(killAfter time.Duration, args ...string) (stdout, std
 	s.Helper()
 	cmd := exec.Command(os.Getenv(programVariable), append(args, "--data-dir", s.dir)...)
 	cmd.Dir = s.home
-	cmd.Env = []string{"HOME=" + s.home, "USER=tester", "TMPDIR=" + s.home}
+	cmd.Env = append([]string{"HOME=" + s.home, "USER=tester", "TMPDIR=" + s.home}, s.environ...)
 	var out, messages bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &messages
 	dieWithParent(cmd)
@@ -150,10 +153,60 @@ func TestImportKilled(t *testing.T) {
 	random := newRandom(t)
 	s, h := newSystem(t), newHistory()
 	file := s.newImportFile(h, random, "january")
-	if _, stderr, code := s.claimrail(0, "import", strings.TrimSuffix(file.path, ".csv")+"-known.csv"); code != 1 {
-		t.Fatalf("import of what is known: got exit code %d, want 1 for its bad claim: %s", code, stderr)
+	s.importUnderKills(random, file)
+	s.start()
+	if all := s.imports(); len(all) != 2 || all[0].Claims != file.want {
+		t.Errorf("got imports %+v, want two, the newest with %+v", all, file.want)
 	}
-	rejects := filepath.Join(filepath.Dir(s.dir), "rejects.csv")
+	if report := s.finish(h); int64(report.Settled) != file.want.Accepted+file.want.Duplicate {
+		t.Errorf("got %d claims settled, want %d", report.Settled, file.want.Accepted+file.want.Duplicate)
+	}
+}
+
+// The same into Postgres, beside running servers. And files that one of them has taken are
+// imported to their end by another, where the first is killed and stays away.
+func TestImportKilledOnPostgres(t *testing.T) {
+	t.Parallel()
+	random := newRandom(t)
+	f, h := newFleet(t, 2), newHistory()
+	first, other := f.claims[0], f.claims[1]
+	typed := first.newImportFile(h, random, "january")
+	first.importUnderKills(random, typed)
+	want, ids := typed.want.Accepted+typed.want.Duplicate, map[string]importFile{}
+	var last string
+	for _, name := range []string{"february", "march"} {
+		sent := first.newImportFile(h, random, name)
+		sent.want.Accepted, sent.want.Duplicate = sent.want.Accepted+sent.want.Duplicate, 0 // none of it is known
+		want += sent.want.Accepted
+		last = first.upload(sent.path, http.StatusAccepted)
+		ids[last] = sent
+	}
+	first.kill()
+	if got := other.importState(last).State; got == "done" {
+		t.Errorf("the last file is %s before the server was killed", got)
+	}
+	for id, sent := range ids {
+		if got := other.awaitImport(id); got.State != "done" || got.Claims != sent.want {
+			t.Errorf("%s, taken over: got %s %s, %+v, want %+v", sent.name, got.State, got.Error, got.Claims, sent.want)
+		}
+	}
+	first.start()
+	if all := first.imports(); len(all) != 4 {
+		t.Errorf("got imports %+v, want four", all)
+	}
+	if report := f.finish(h); int64(report.Settled) != want {
+		t.Errorf("got %d claims settled, want %d", report.Settled, want)
+	}
+}
+
+// importUnderKills imports the file on the command line, with its first claims known before, and
+// kills that importKills times, unless it ends before.
+func (s *system) importUnderKills(random *rand.Rand, file importFile) {
+	s.Helper()
+	if _, stderr, code := s.claimrail(0, "import", file.known()); code != 1 {
+		s.Fatalf("import of what is known: got exit code %d, want 1 for its bad claim: %s", code, stderr)
+	}
+	rejects := file.path + ".rejects"
 	kills := 0
 	var stdout, stderr string
 	code := -1
@@ -163,9 +216,9 @@ func TestImportKilled(t *testing.T) {
 			after = 0
 		}
 		if stdout, stderr, code = s.claimrail(after, "import", file.path, "--json", "--rejects", rejects); code < 0 && after == 0 {
-			t.Fatalf("the import has not ended after %v: %s", importTimeout, stderr)
+			s.Fatalf("the import has not ended after %v: %s", importTimeout, stderr)
 		}
-		wantNoPHI(t, "what import writes", []byte(stdout+stderr))
+		wantNoPHI(s, "what import writes", []byte(stdout+stderr))
 	}
 	var report struct {
 		Files []struct {
@@ -173,29 +226,22 @@ func TestImportKilled(t *testing.T) {
 		}
 	}
 	if err := json.Unmarshal([]byte(stdout), &report); err != nil || code != 1 || len(report.Files) != 1 {
-		t.Fatalf("got exit code %d, %q, %v, want 1 for the bad claims, and a report: %s", code, stdout, err, stderr)
+		s.Fatalf("got exit code %d, %q, %v, want 1 for the bad claims, and a report: %s", code, stdout, err, stderr)
 	}
 	f := report.Files[0]
 	if got := (fates{f.Claims, f.Accepted, f.Duplicates, f.Rejected}); got != file.want {
-		t.Errorf("after %d kills: got %+v, want %+v", kills-1, got, file.want)
+		s.Errorf("after %d kills: got %+v, want %+v", kills-1, got, file.want)
 	}
 	rows, err := os.ReadFile(rejects)
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
 	for n := range fileClaims {
-		if rejected := bytes.Contains(rows, fmt.Appendf(nil, "\njanuary-%d,", n)); rejected != (n%badEvery == badEvery-1) {
-			t.Errorf("claim %d: got it among the rejects %t, want %t", n, rejected, !rejected)
+		if rejected := bytes.Contains(rows, fmt.Appendf(nil, "\n%s-%d,", file.name, n)); rejected != (n%badEvery == badEvery-1) {
+			s.Errorf("claim %d: got it among the rejects %t, want %t", n, rejected, !rejected)
 		}
 	}
-	s.start()
-	if all := s.imports(); len(all) != 2 || all[0].Claims != file.want {
-		t.Errorf("got imports %+v, want two, the newest with %+v", all, file.want)
-	}
-	if report := s.finish(h); int64(report.Settled) != file.want.Accepted+file.want.Duplicate {
-		t.Errorf("got %d claims settled, want %d", report.Settled, file.want.Accepted+file.want.Duplicate)
-	}
-	t.Logf("%d kills; %+v", kills-1, f)
+	s.Logf("%d kills; %+v", kills-1, f)
 }
 
 // A file that a server has taken is imported to its end, however often the server is killed, with
@@ -205,9 +251,8 @@ func TestImportOnServerKilled(t *testing.T) {
 	random := newRandom(t)
 	s, h := newSystem(t), newHistory()
 	file := s.newImportFile(h, random, "february")
-	known := strings.TrimSuffix(file.path, ".csv") + "-known.csv"
 	s.start()
-	s.awaitImport(s.upload(known, http.StatusAccepted))
+	s.awaitImport(s.upload(file.known(), http.StatusAccepted))
 	id := s.upload(file.path, http.StatusAccepted)
 	kills := 0
 	for ; kills < importKills && s.importState(id).State != "done"; kills++ {
