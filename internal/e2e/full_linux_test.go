@@ -110,7 +110,7 @@ func TestImportDiskFull(t *testing.T) {
 	disk := s.newSmallDisk(".", "96m")
 	s.start()
 	process := s.server
-	s.awaitImport(s.upload(strings.TrimSuffix(file.path, ".csv")+"-known.csv", http.StatusAccepted))
+	s.awaitImport(s.upload(file.known(), http.StatusAccepted))
 	s.fill(disk)
 	if id := s.upload(file.path, http.StatusServiceUnavailable); id != "" {
 		t.Errorf("on a full disk: got import %s, want none", id)
