@@ -6,9 +6,9 @@ import (
 	"os"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
 )
 
 // How often progress is shown.
@@ -26,12 +26,19 @@ type progress struct {
 // follow begins to show, on standard error, how much of a file has been read.
 func (p *program) follow(ctx context.Context, name string, total int64, read func() int64) *progress {
 	shown := &progress{stop: make(chan struct{}), done: make(chan struct{})}
-	if screen, ok := p.stderr.(*os.File); ok && isatty.IsTerminal(screen.Fd()) {
+	if screen, ok := p.stderr.(*os.File); ok && hasRoom(screen) {
 		go shown.bar(ctx, screen, name, total, read)
 	} else {
 		go shown.lines(p, name, total, read)
 	}
 	return shown
+}
+
+// hasRoom tells whether the file is a terminal on which a bar can be drawn. One that does not
+// know its width, as under some programs that keep a record, would show nothing.
+func hasRoom(screen *os.File) bool {
+	width, _, err := term.GetSize(int(screen.Fd()))
+	return err == nil && width > 0
 }
 
 // end shows the last state, and returns when nothing more is shown.

@@ -99,7 +99,7 @@ func technologies() []technology {
 		use("golang.org/x/net/netutil", "api"), // a listener of bounded connections
 		use("github.com/spf13", "claimrail"),
 		use("github.com/vbauerster/mpb", "claimrail"), // a progress bar on terminals of any kind
-		use("github.com/mattn/go-isatty", "claimrail"),
+		use("golang.org/x/term", "claimrail"),
 		use("github.com/caarlos0/env", "claimrail"),
 		use("github.com/joho/godotenv", "claimrail"),
 		use("github.com/google/uuid", everything),

@@ -121,7 +121,11 @@ func (r *Report) WriteText(w io.Writer) error {
 	if !r.Clean() {
 		verdict = breaches(r.Breaches())
 	}
-	fmt.Fprintf(&page, "Verified %s claims in %v: %s\n\n", grouped(r.Claims), r.Took.Round(time.Millisecond), verdict)
+	noun := "claims"
+	if r.Claims == 1 {
+		noun = "claim"
+	}
+	fmt.Fprintf(&page, "Verified %s %s in %v: %s\n\n", grouped(r.Claims), noun, r.Took.Round(time.Millisecond), verdict)
 	for _, row := range []struct{ name, value string }{
 		{"started", r.Started.Format(time.RFC3339)},
 		{"claims", grouped(r.Claims)},

@@ -55,6 +55,11 @@ func TestWriteText(t *testing.T) {
 	if err := report.WriteText(&page); err != nil || !strings.HasPrefix(page.String(), "Verified 1,234,567 claims in 1.235s: clean\n") {
 		t.Errorf("without breaches: got %v and this page:\n%s", err, page.String())
 	}
+	report.Claims = 1
+	page.Reset()
+	if err := report.WriteText(&page); err != nil || !strings.HasPrefix(page.String(), "Verified 1 claim in 1.235s: clean\n") {
+		t.Errorf("of one claim: got %v and this page:\n%s", err, page.String())
+	}
 	if err := report.WriteText(noRoom{}); !errors.Is(err, errNoRoom) {
 		t.Errorf("got %v, want %v", err, errNoRoom)
 	}
