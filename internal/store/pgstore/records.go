@@ -26,23 +26,23 @@ func (s *Store) Records(ctx context.Context, filter store.Filter) iter.Seq2[stor
 
 // eachRecord turns the pages of a filter until yield has enough.
 func (v *snapshot) eachRecord(ctx context.Context, filter *store.Filter, yield func(store.Record) bool) error {
-	way := walk{columns: recordColumns, up: true, limit: store.MaxPage}
+	way := store.Walk{Columns: store.RecordColumns, Up: true, Limit: store.MaxPage}
 	for {
 		page, err := v.page(ctx, filter, way)
 		if err != nil {
 			return err
 		}
 		goOn, err := v.eachOf(ctx, page, yield)
-		if err != nil || !goOn || len(page) < way.limit {
+		if err != nil || !goOn || len(page) < way.Limit {
 			return err
 		}
-		way.behind = page[len(page)-1].Cursor
+		way.Behind = page[len(page)-1].Cursor
 	}
 }
 
 // page reads claims without their lines.
-func (v *snapshot) page(ctx context.Context, filter *store.Filter, way walk) ([]store.Record, error) {
-	query, values, err := claimsQuery(filter, way)
+func (v *snapshot) page(ctx context.Context, filter *store.Filter, way store.Walk) ([]store.Record, error) {
+	query, values, err := dialect().Query(filter, way)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (v *snapshot) page(ctx context.Context, filter *store.Filter, way walk) ([]
 		return nil, err
 	}
 	defer rows.Close()
-	page := make([]store.Record, 0, way.limit)
+	page := make([]store.Record, 0, way.Limit)
 	for rows.Next() {
 		record, err := scanRecord(rows)
 		if err != nil {
@@ -64,7 +64,7 @@ func (v *snapshot) page(ctx context.Context, filter *store.Filter, way walk) ([]
 
 // pageLinesQuery gives the lines of a page of claims, those of a claim together, the claims
 // in the order of the page.
-const pageLinesQuery = "SELECT " + lineFields + `, c.place
+const pageLinesQuery = "SELECT " + store.LineColumns + `, c.place
 	FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[]) WITH ORDINALITY AS c(first, last, received_at, place)
 	CROSS JOIN LATERAL (SELECT * FROM lines WHERE id BETWEEN c.first AND c.last AND received_at = c.received_at ORDER BY id) AS l
 	ORDER BY c.place, l.id`

@@ -25,7 +25,7 @@ func (s *Store) Records(ctx context.Context, filter store.Filter) iter.Seq2[stor
 
 // eachRecord turns the pages of a filter until yield has enough.
 func (v *snapshot) eachRecord(ctx context.Context, filter *store.Filter, yield func(store.Record) bool) error {
-	way := walk{columns: recordColumns, up: true, limit: store.MaxPage}
+	way := store.Walk{Columns: store.RecordColumns, Up: true, Limit: store.MaxPage}
 	for {
 		page, err := v.page(ctx, filter, way)
 		if err != nil {
@@ -39,16 +39,16 @@ func (v *snapshot) eachRecord(ctx context.Context, filter *store.Filter, yield f
 				return nil
 			}
 		}
-		if len(page) < way.limit {
+		if len(page) < way.Limit {
 			return nil
 		}
-		way.behind = page[len(page)-1].Cursor
+		way.Behind = page[len(page)-1].Cursor
 	}
 }
 
 // page reads claims without their lines.
-func (v *snapshot) page(ctx context.Context, filter *store.Filter, way walk) ([]store.Record, error) {
-	query, values, err := claimsQuery(filter, way)
+func (v *snapshot) page(ctx context.Context, filter *store.Filter, way store.Walk) ([]store.Record, error) {
+	query, values, err := dialect().Query(filter, way)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func (v *snapshot) page(ctx context.Context, filter *store.Filter, way walk) ([]
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	page := make([]store.Record, 0, way.limit)
+	page := make([]store.Record, 0, way.Limit)
 	for rows.Next() {
 		record, err := scanRecord(rows)
 		if err != nil {
