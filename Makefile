@@ -5,7 +5,7 @@ GO       ?= go
 FUZZTIME ?= 30s
 CLAIMS   ?= 50000
 SEEDS    ?= 20000
-HOURS    ?= 1
+HOURS    ?= 48
 tool      = $(GO) tool -modfile=tools.mod
 version   = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -73,10 +73,11 @@ race: ## gate: all tests pass with the race detector, in any order
 many: ## kill processes, brokers and Postgres in turn under CLAIMS (50000) claims, and show the figures
 	E2E_CLAIMS=$(CLAIMS) $(GO) test -count=1 -timeout 20m -v -run '^TestManyInstances$$' ./internal/e2e
 
-# The long form: make torture KILLS=400 ROUNDS=300 CUTS=50 CLAIMS=5000000 MESSAGES=1000000 HOURS=48
+# The long form: make torture KILLS=400 ROUNDS=300 CUTS=50 CLAIMS=5000000 MESSAGES=1000000; docs/reliability.md has it rig by rig
 .PHONY: torture
 torture: ## as root: power cuts, kills, replays and worse, with a table at the end; the long form by variables, RIG=NAME one rig
 	E2E_TORTURE=1 E2E_SEED=$(SEED) E2E_KILLS=$(KILLS) E2E_ROUNDS=$(ROUNDS) E2E_CUTS=$(CUTS) E2E_MESSAGES=$(MESSAGES) E2E_CLAIMS=$(CLAIMS) \
+		E2E_CLIENTS=$(CLIENTS) E2E_MINUTES=$(MINUTES) \
 		$(GO) test -count=1 -timeout $(HOURS)h -v -run '^TestTorture$$/^$(or $(RIG),.*)$$' ./internal/e2e
 
 .PHONY: simulate

@@ -38,6 +38,7 @@ type operation struct {
 	attempts   int
 	doubtful   map[money.Cents]int // requests without a verdict, by net fee
 	receipts   map[Receipt]int     // what the answers told
+	counted    bool                // among what an import says that it accepted
 	writtenOff bool                // an operator discarded it: it must not be paid
 }
 
@@ -79,6 +80,14 @@ func (h *History) Conclude(era int, key claim.Key, netFee money.Cents, v Verdict
 	if v == Acknowledged {
 		op.receipts[told]++
 	}
+}
+
+// Count notes that an import counted a claim that was attempted among those that are stored. Its
+// id was not told, so the attempt stays in doubt as to that.
+func (h *History) Count(key claim.Key) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.operations[key].counted = true
 }
 
 // Seal notes that the power is cut from now on: what is told later does not count.
@@ -159,6 +168,8 @@ func (h *History) Check(stored []Stored, paid []Receipt) []Finding {
 	return found
 }
 
+func (op *operation) acknowledged() bool { return op.counted || len(op.receipts) > 0 }
+
 // checkStored holds the requests under one key against the claims stored under it.
 func (op *operation) checkStored(key claim.Key, stored []Stored, report func(kind, format string, args ...any)) {
 	name := fmt.Sprintf("%s %s (sent %d times)", key.Kind, key.Value, op.attempts)
@@ -169,7 +180,7 @@ func (op *operation) checkStored(key claim.Key, stored []Stored, report func(kin
 		report(Duplicated, "%s: stored %d times", name, len(stored))
 	}
 	if len(stored) == 0 {
-		if len(op.receipts) > 0 {
+		if op.acknowledged() {
 			report(Lost, "%s: acknowledged, and not stored", name)
 		}
 		return
@@ -205,14 +216,14 @@ func (op *operation) checkPaid(c Stored, payments []Receipt, report func(kind, f
 	}
 }
 
-// Figures counts claims, and those that at least one answer acknowledged.
+// Figures counts claims, and those that at least one answer, or an import, acknowledged.
 func (h *History) Figures() (claims, confirmed, attempts int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, op := range h.operations {
 		claims++
 		attempts += op.attempts
-		if len(op.receipts) > 0 {
+		if op.acknowledged() {
 			confirmed++
 		}
 	}

@@ -80,6 +80,17 @@ func TestChecker(t *testing.T) {
 			t.Errorf("%s: want -, got +:\n%s", tt.name, diff)
 		}
 	}
+	imported := heard()
+	imported.Count(doubt.key)
+	if found := imported.Check(without(2), soundPaid[:2]); len(found) != 1 || found[0].Kind != checker.Lost {
+		t.Errorf("counted by an import, and not stored: got %v, want it lost", found)
+	}
+	if found := imported.Check(soundClaims, soundPaid); len(found) != 0 {
+		t.Errorf("counted by an import, and stored: got %v, want nothing", found)
+	}
+	if _, confirmed, _ := imported.Figures(); confirmed != 4 {
+		t.Errorf("got %d claims acknowledged, want one, two, discarded, and what the import counted", confirmed)
+	}
 	h, changed := heard(), two
 	changed.netFee++ // and the answer tells another claim than the one before
 	h.Conclude(h.Attempt(changed.key, changed.netFee), changed.key, changed.netFee, checker.Acknowledged, told(changed))

@@ -35,6 +35,13 @@ func (h *history) conclude(era int, f form, v verdict, told receipt) {
 	h.Conclude(era, f.key, f.netFee, v, told)
 }
 
+// count notes what a file's import counted as accepted, or as known before.
+func (h *history) count(file importFile) {
+	for _, key := range file.good {
+		h.Count(key)
+	}
+}
+
 func (h *history) writeOff(f form) { h.WriteOff(f.key) }
 
 // row is what a rig did, and what became of the claims.

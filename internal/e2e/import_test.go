@@ -35,6 +35,13 @@ type fates struct{ Read, Accepted, Duplicate, Rejected int64 }
 type importFile struct {
 	name, path string
 	want       fates // of its first import, where the first knownClaims are stored before
+	good       []claim.Key
+}
+
+// asNew is the file where none of its claims are stored before.
+func (f importFile) asNew() importFile {
+	f.want.Accepted, f.want.Duplicate = f.want.Accepted+f.want.Duplicate, 0
+	return f
 }
 
 // known is the path of a file of these claims.
@@ -59,9 +66,11 @@ func (s *system) newImportFile(h *history, random *rand.Rand, name string) impor
 			file.want.Rejected++
 		case n < knownClaims:
 			file.want.Duplicate++
+			file.good = append(file.good, f.key)
 			h.attempt(f)
 		default:
 			file.want.Accepted++
+			file.good = append(file.good, f.key)
 			h.attempt(f)
 		}
 		f.writeRows(&rows)
@@ -154,6 +163,7 @@ func TestImportKilled(t *testing.T) {
 	s, h := newSystem(t), newHistory()
 	file := s.newImportFile(h, random, "january")
 	s.importUnderKills(random, file)
+	h.count(file)
 	s.start()
 	if all := s.imports(); len(all) != 2 || all[0].Claims != file.want {
 		t.Errorf("got imports %+v, want two, the newest with %+v", all, file.want)
@@ -172,11 +182,11 @@ func TestImportKilledOnPostgres(t *testing.T) {
 	first, other := f.claims[0], f.claims[1]
 	typed := first.newImportFile(h, random, "january")
 	first.importUnderKills(random, typed)
+	h.count(typed)
 	want, ids := typed.want.Accepted+typed.want.Duplicate, map[string]importFile{}
 	var last string
 	for _, name := range []string{"february", "march"} {
-		sent := first.newImportFile(h, random, name)
-		sent.want.Accepted, sent.want.Duplicate = sent.want.Accepted+sent.want.Duplicate, 0 // none of it is known
+		sent := first.newImportFile(h, random, name).asNew()
 		want += sent.want.Accepted
 		last = first.upload(sent.path, http.StatusAccepted)
 		ids[last] = sent
@@ -189,6 +199,7 @@ func TestImportKilledOnPostgres(t *testing.T) {
 		if got := other.awaitImport(id); got.State != "done" || got.Claims != sent.want {
 			t.Errorf("%s, taken over: got %s %s, %+v, want %+v", sent.name, got.State, got.Error, got.Claims, sent.want)
 		}
+		h.count(sent)
 	}
 	first.start()
 	if all := first.imports(); len(all) != 4 {
@@ -265,6 +276,7 @@ func TestImportOnServerKilled(t *testing.T) {
 	if got.State != "done" || got.Claims != file.want {
 		t.Errorf("after %d kills: got %s %s, %+v, want %+v", kills, got.State, got.Error, got.Claims, file.want)
 	}
+	h.count(file)
 	faults := s.get("/v1/imports/" + id + "/faults")
 	if rows := bytes.Count(faults.body, []byte("\n")); int64(rows) != file.want.Rejected {
 		t.Errorf("got %d faults, want one of each of the %d bad claims", rows, file.want.Rejected)

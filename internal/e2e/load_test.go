@@ -36,8 +36,27 @@ func newSeed() uint64 {
 	return seed
 }
 
-// clients is how many clients a load has. Each sends one claim at a time, or two at once.
+// size gives the number that a variable is set to, or the usual one.
+func size(t *testing.T, variable string, usual int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return usual
+	}
+	number, err := strconv.Atoi(text)
+	if err != nil || number < 1 {
+		t.Fatalf("%s: got %q, want a number of at least 1", variable, text)
+	}
+	return number
+}
+
+// clients is how many clients a load has, unless a long form has more. Each sends one claim at
+// a time, or two at once.
 const clients = 16
+
+// clientsVariable sets the clients of a load: more of them get more claims through, for what
+// is stored at once costs less.
+const clientsVariable = "E2E_CLIENTS"
 
 // Shares of the claims, in percent.
 const (
@@ -66,7 +85,7 @@ type load struct {
 func newLoad(s *system, random *rand.Rand) *load {
 	l := &load{system: s, history: newHistory(), url: s.server.url, changed: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
-	for number := range clients {
+	for number := range size(s.T, clientsVariable, clients) {
 		own := rand.New(rand.NewPCG(random.Uint64(), 0))
 		l.running.Go(func() {
 			for n := 0; !l.stopping.Load() && ctx.Err() == nil; n++ {

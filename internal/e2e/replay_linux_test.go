@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"fmt"
+	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +16,50 @@ import (
 func (t *torture) kill() {
 	kills, total := size(t.T, killsVariable, shortKills), size(t.T, manyVariable, manyDefault)
 	killServer(t.T, t.random, kills, max(maxFlow, int64(2*total/kills)), t.row)
+}
+
+// unsettledFiles is how many files may be on their way to payments: fewer claims than can be
+// settled in settleTimeout.
+const unsettledFiles = 8
+
+// killImports is TestImportOnServerKilled for longer: file after file is taken by a server, and
+// imported to its end under kills at drawn moments, with the counts of a quiet day.
+func (t *torture) killImports() {
+	kills, files := size(t.T, killsVariable, shortKills), max(1, size(t.T, manyVariable, manyDefault)/fileClaims)
+	s, h := newSystem(t.T), newHistory()
+	t.row.history = h
+	s.start()
+	settled, end := int64(0), time.Now().Add(time.Duration(size(t.T, minutesVariable, mostMinutes))*time.Minute)
+	for n := range files {
+		if time.Now().After(end) {
+			t.Logf("time is up after %d of %d files", n, files)
+			break
+		}
+		file := s.newImportFile(h, t.random, fmt.Sprint("file", n)).asNew()
+		id := s.upload(file.path, http.StatusAccepted)
+		for range (n+1)*kills/files - n*kills/files {
+			<-time.After(time.Duration(t.random.Int64N(int64(maxImportTime))))
+			s.kill()
+			t.row.faults++
+			s.start()
+		}
+		if got := s.awaitImport(id); got.State != "done" || got.Claims != file.want {
+			t.Errorf("%s: got %s %s, %+v, want %+v", file.name, got.State, got.Error, got.Claims, file.want)
+		}
+		h.count(file)
+		settled += file.want.Accepted
+		for _, path := range []string{file.path, file.known()} {
+			if err := os.Remove(path); err != nil {
+				t.Error(err)
+			}
+		}
+		if n%unsettledFiles == unsettledFiles-1 {
+			s.settled()
+		}
+	}
+	if report := s.finish(h); int64(report.Settled) != settled {
+		t.Errorf("got %d claims settled, want %d", report.Settled, settled)
+	}
 }
 
 // killFleet is TestManyInstances for longer.

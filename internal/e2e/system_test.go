@@ -64,7 +64,7 @@ func newSystem(t *testing.T) *system {
 	if err := os.Mkdir(s.home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	transport := &http.Transport{MaxIdleConnsPerHost: 256}
 	s.http = &http.Client{Transport: transport, Timeout: answerTimeout}
 	t.Cleanup(func() {
 		if s.server != nil {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -18,6 +17,7 @@ const (
 	roundsVariable   = "E2E_ROUNDS"   // in each of which all of a fleet is killed once, in turn
 	cutsVariable     = "E2E_CUTS"     // of the power, for each rig
 	messagesVariable = "E2E_MESSAGES" // that are played again
+	minutesVariable  = "E2E_MINUTES"  // after which a rig that takes files takes no more, and ends
 )
 
 // The short form, which is run where the variables are not set.
@@ -26,6 +26,7 @@ const (
 	shortRounds   = 1
 	shortCuts     = 2
 	shortMessages = 20_000
+	mostMinutes   = 48 * 60
 )
 
 // torture is one rig at work: a test, and the row of the table that is its outcome.
@@ -33,20 +34,6 @@ type torture struct {
 	*testing.T
 	random *rand.Rand
 	row    *row
-}
-
-// size gives the number that a variable is set to, or that of the short form.
-func size(t *testing.T, variable string, short int) int {
-	t.Helper()
-	text := os.Getenv(variable)
-	if text == "" {
-		return short
-	}
-	number, err := strconv.Atoi(text)
-	if err != nil || number < 1 {
-		t.Fatalf("%s: got %q, want a number of at least 1", variable, text)
-	}
-	return number
 }
 
 // The rigs that need more than a process may have everywhere, or more time than a test has:
@@ -65,6 +52,7 @@ func TestTorture(t *testing.T) {
 		run  func(*torture)
 	}{
 		{"kill", (*torture).kill},
+		{"kill-import", (*torture).killImports},
 		{"kill-fleet", (*torture).killFleet},
 		{"power", (*torture).cutPower},
 		{"power-fleet", (*torture).cutPowerOfFleet},
