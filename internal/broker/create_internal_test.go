@@ -19,8 +19,10 @@ func TestCreateWaitsForTheOldOne(t *testing.T) {
 		return &jetstream.APIError{Code: 500, ErrorCode: 10012, Description: "error creating store for " + of}
 	}
 	other := &jetstream.APIError{Code: 400, ErrorCode: 10025, Description: "bad request"}
-	written := &jetstream.APIError{Code: 500, ErrorCode: 10012,
-		Description: "rename streams/X/obs/y/o.dat.tmp streams/X/obs/y/o.dat: no such file or directory"}
+	written := &jetstream.APIError{
+		Code: 500, ErrorCode: 10012,
+		Description: "rename streams/X/obs/y/o.dat.tmp streams/X/obs/y/o.dat: no such file or directory",
+	}
 	for name, test := range map[string]struct {
 		err   error
 		fails int // tries that fail
