@@ -80,22 +80,31 @@ func TestChecker(t *testing.T) {
 			t.Errorf("%s: want -, got +:\n%s", tt.name, diff)
 		}
 	}
-	imported := heard()
-	imported.Count(doubt.key)
-	if found := imported.Check(without(2), soundPaid[:2]); len(found) != 1 || found[0].Kind != checker.Lost {
-		t.Errorf("counted by an import, and not stored: got %v, want it lost", found)
-	}
-	if found := imported.Check(soundClaims, soundPaid); len(found) != 0 {
-		t.Errorf("counted by an import, and stored: got %v, want nothing", found)
-	}
-	if _, confirmed, _ := imported.Figures(); confirmed != 4 {
-		t.Errorf("got %d claims acknowledged, want one, two, discarded, and what the import counted", confirmed)
-	}
 	h, changed := heard(), two
 	changed.netFee++ // and the answer tells another claim than the one before
 	h.Conclude(h.Attempt(changed.key, changed.netFee), changed.key, changed.netFee, checker.Acknowledged, told(changed))
 	if found := h.Check(soundClaims, soundPaid); len(found) != 1 || found[0].Kind != checker.Duplicated || !strings.Contains(found[0].Text, "2 different claims") {
 		t.Errorf("two claims under one key: got %v, want one finding", found)
+	}
+}
+
+// What an import has counted is acknowledged: it has to be there, though its id was not told.
+func TestCheckerOfImports(t *testing.T) {
+	t.Parallel()
+	counted, only := newSent(claim.ExternalKey, "counted", 100), newSent(claim.ExternalKey, "only sent", 200)
+	h := checker.NewHistory()
+	h.Attempt(counted.key, counted.netFee)
+	h.Attempt(only.key, only.netFee)
+	h.Count(counted.key)
+	if found := h.Check(nil, nil); len(found) != 1 || found[0].Kind != checker.Lost {
+		t.Errorf("not stored: got %v, want one lost", found)
+	}
+	paid := checker.Receipt{ClaimID: "id", NetFee: counted.netFee}
+	if found := h.Check([]checker.Stored{{Key: counted.key, Receipt: paid}}, []checker.Receipt{paid}); len(found) != 0 {
+		t.Errorf("stored and paid: got %v, want nothing", found)
+	}
+	if claims, confirmed, _ := h.Figures(); claims != 2 || confirmed != 1 {
+		t.Errorf("got %d claims, %d acknowledged, want 2 and 1", claims, confirmed)
 	}
 }
 
