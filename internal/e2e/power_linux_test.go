@@ -140,25 +140,26 @@ func (t *torture) loadOnPowerDisk(s *system) *load {
 }
 
 // The same is done to the program with one word changed, SQLite's synchronous from FULL to
-// NORMAL: acknowledged claims must be missing, or the rig would not show a loss.
+// NORMAL: acknowledged claims must be missing, or the rig would not show a loss. Payments go missing
+// as well, and a claim whose message was answered then waits for ever; so nothing waits
+// for it, and claims alone are counted.
 func (t *torture) cutPowerOfControl() {
 	s := newSystem(t.T)
 	s.program = buildNormal(t)
 	l := t.loadOnPowerDisk(s)
 	l.end()
-	s.settled()
 	if code, _ := s.stop(); code != 0 {
 		t.Errorf("stop the server: got exit code %d", code)
 	}
-	claims, ledger, leave := s.databases()
+	claims, _, leave := s.databases()
 	defer leave()
 	stored, err := readClaims(t.Context(), claims)
 	if err != nil {
 		t.Fatal(err)
 	}
-	paid, err := readPayments(t.Context(), ledger)
-	if err != nil {
-		t.Fatal(err)
+	paid := make([]receipt, len(stored))
+	for i, c := range stored {
+		paid[i] = c.Receipt
 	}
 	l.history.Check(stored, paid)
 	missing := l.history.Found()[lost]

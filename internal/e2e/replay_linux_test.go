@@ -107,7 +107,9 @@ func (t *torture) replay() {
 	t.Logf("%d claims; %.0f messages played again in %.1f s, no new payment", claims, counted["claimrail_payments_repeats_total"], took.Seconds())
 }
 
-// The answer to COMMIT is cut at each of its bytes, for both databases, under load.
+// The answer to COMMIT is cut at each of its bytes, for both databases, under load. Before each cut
+// payments has recorded some again: after failures in a row it would wait longer each time, and
+// the claims of the meantime would be the rig's own, not those of a cut.
 func (t *torture) cutCommits() {
 	var proxies []*pgtest.Proxy
 	f := &fleet{T: t.T, postgres: pgtest.StartOwn(t), nats: newCluster(t.T, t.TempDir()), way: func(url string) string {
@@ -117,9 +119,12 @@ func (t *torture) cutCommits() {
 	f.populate(1)
 	l := newLoad(f.claims[0].system, t.random)
 	t.row.history = l.history
+	recorded := func() int { return f.payments[0].count("claimrail_payments_recorded_total") }
 	for after := range pgtest.CommitAnswer + 1 {
 		for _, proxy := range proxies {
 			l.flow(1)
+			before := recorded()
+			l.until("payments are recorded", startTimeout, func() bool { return recorded() > before })
 			proxy.CutCommit(after)
 			l.until("an answer to COMMIT is cut", startTimeout, func() bool { return !proxy.Armed() })
 			t.row.faults++
@@ -127,6 +132,7 @@ func (t *torture) cutCommits() {
 	}
 	l.flow(clients)
 	l.end()
+	f.settled()
 	doubts := f.claims[0].count("claimrail_accept_doubts_total")
 	if doubts == 0 {
 		t.Error("got no commit in doubt, want some")
