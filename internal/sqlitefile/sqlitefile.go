@@ -32,10 +32,12 @@ const (
 	// I/O error in a map kills the process, where read gives an error.
 	cacheKiB = 16 << 10
 	// checkpointPages is the length of the log, in pages of 4 KiB, from which a
-	// commit copies it back into the database.
-	checkpointPages = 4000
+	// commit copies it back into the database. Ids are random, so each batch of an import
+	// changes many of the pages that the one before has changed: what is copied back less
+	// often is copied less.
+	checkpointPages = 16000
 	// logBytes is what is left of the log file after it had to grow beyond that.
-	logBytes = 64 << 20
+	logBytes = 96 << 20
 )
 
 // File is one open database file. All methods may be called at once.
