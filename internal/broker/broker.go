@@ -71,7 +71,8 @@ type Broker struct {
 	humble  bool          // of that one: the stream has fewer replicas than wanted, and that is logged
 	// pull is the consumer by its names: it stays good when both are made anew. nil
 	// until they are made or found for the first time.
-	pull atomic.Pointer[jetstream.Consumer]
+	pull  atomic.Pointer[jetstream.Consumer]
+	ahead ahead
 }
 
 // OpenEmbedded starts a NATS server within this process, with its files below

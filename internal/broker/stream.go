@@ -261,6 +261,7 @@ func (b *Broker) Progress(ctx context.Context) (floor, last uint64, err error) {
 
 // state reads the consumer first, so that last is never older than floor.
 func (b *Broker) state(ctx context.Context) (info *jetstream.StreamInfo, floor, last uint64, err error) {
+	var delivered uint64
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	err = b.mended(ctx, func() error {
@@ -268,12 +269,21 @@ func (b *Broker) state(ctx context.Context) (info *jetstream.StreamInfo, floor, 
 		if err != nil {
 			return fmt.Errorf("read state of consumer %s: %w", event.ConsumerName, err)
 		}
-		floor = consumer.CachedInfo().AckFloor.Stream
+		seen := consumer.CachedInfo()
+		floor, delivered = seen.AckFloor.Stream, max(seen.AckFloor.Stream, seen.Delivered.Stream)
 		info, err = b.streamInfo(ctx)
 		return err
 	})
 	if err != nil {
 		return nil, 0, 0, err
+	}
+	if delivered > info.State.LastSeq {
+		floor = 0 // what was answered is not what is there now
+	}
+	if b.ahead.see(delivered, info.State.LastSeq, time.Now()) {
+		if err := b.restart(ctx, delivered, info.State.LastSeq); err != nil {
+			return nil, 0, 0, err
+		}
 	}
 	// Messages that grew too old before they were answered leave the consumer behind.
 	if first := info.State.FirstSeq; first > 0 {
