@@ -80,6 +80,8 @@ func scanRow(rows pgx.Rows) (outbox.Row, error) {
 	return row, err
 }
 
+// Each names the claims twice, by the list and by the array: where statistics are of an empty outbox, a
+// plan kept from then would read all of the outbox for each row of the list.
 const (
 	// All writers lock the rows that they are about to change in one order.
 	lockRows = `SELECT claim_id, version, gen, state, attempts, due_at, sequence, coalesce(published_at, 'epoch'), reason, net_fee_cents
@@ -87,10 +89,11 @@ const (
 	updateRows = `UPDATE outbox AS o SET gen = u.gen, state = u.state, attempts = u.attempts, due_at = u.due_at,
 		sequence = u.sequence, published_at = nullif(u.published_at, 'epoch'), reason = u.reason
 		FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::timestamptz[], $6::bigint[], $7::timestamptz[], $8::text[])
-		AS u (claim_id, gen, state, attempts, due_at, sequence, published_at, reason) WHERE o.claim_id = u.claim_id`
+		AS u (claim_id, gen, state, attempts, due_at, sequence, published_at, reason)
+		WHERE o.claim_id = u.claim_id AND o.claim_id = ANY($1)`
 	settleRows = `WITH gone AS (
 		DELETE FROM outbox AS o USING unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::timestamptz[]) AS u (claim_id, gen, payment_id, recorded_at)
-		WHERE o.claim_id = u.claim_id
+		WHERE o.claim_id = u.claim_id AND o.claim_id = ANY($1)
 		RETURNING o.claim_seq, o.version, o.received_at, u.gen, u.payment_id, u.recorded_at)
 		INSERT INTO settlements (claim_seq, version, received_at, gen, payment_id, recorded_at, settled_at)
 		SELECT claim_seq, version, received_at, gen, payment_id, recorded_at, $5 FROM gone`
@@ -100,7 +103,7 @@ const (
 const settlePaid = `WITH gone AS (
 		DELETE FROM outbox AS o USING unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::timestamptz[])
 		AS u (claim_id, version, net_fee_cents, payment_id, recorded_at)
-		WHERE o.claim_id = u.claim_id AND o.version = u.version AND o.net_fee_cents = u.net_fee_cents
+		WHERE o.claim_id = u.claim_id AND o.claim_id = ANY($1) AND o.version = u.version AND o.net_fee_cents = u.net_fee_cents
 		RETURNING o.claim_seq, o.version, o.received_at, o.gen, u.payment_id, u.recorded_at)
 		INSERT INTO settlements (claim_seq, version, received_at, gen, payment_id, recorded_at, settled_at)
 		SELECT claim_seq, version, received_at, gen, payment_id, recorded_at, $6 FROM gone`
