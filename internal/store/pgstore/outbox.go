@@ -80,8 +80,13 @@ func scanRow(rows pgx.Rows) (outbox.Row, error) {
 	return row, err
 }
 
-// Each names the claims twice, by the list and by the array: where statistics are of an empty outbox, a
-// plan kept from then would read all of the outbox for each row of the list.
+// planByIDs has the statements below that change rows planned in one way, whatever the statistics say:
+// the rows are read by their ids, in the order of the ids, and joined to what is to become of them by
+// hash. They name the ids twice for that. A plan of an empty outbox would otherwise read all of it for
+// each id, and without the hash a batch would be compared with itself, row by row.
+const planByIDs = `SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_nestloop', 'off', true),
+	set_config('enable_bitmapscan', 'off', true)`
+
 const (
 	// All writers lock the rows that they are about to change in one order.
 	lockRows = `SELECT claim_id, version, gen, state, attempts, due_at, sequence, coalesce(published_at, 'epoch'), reason, net_fee_cents
@@ -143,6 +148,7 @@ func (s *Store) Apply(ctx context.Context, changes []outbox.Change, now time.Tim
 	}
 	applied := 0
 	err := s.schema.Write(ctx, "apply outbox changes", func(ctx context.Context, tx *pgfile.Tx) error {
+		tx.Queue(planByIDs)
 		var err error
 		if applied, err = settleAll(ctx, tx, changes, now); err != nil || applied == len(changes) {
 			return err
