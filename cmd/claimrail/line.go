@@ -96,7 +96,8 @@ func (l *line) open(ctx context.Context, c config) (err error) {
 		l.sampler = &verify.Sampler{
 			Database: l.claims, Payments: l.broker, Identity: l.validator.Identity, Logger: l.logger, Now: time.Now, Random: rand.Int64N,
 		}
-		l.committer = newCommitter(c, waking{l.claims, l.relay.Wake}, l.logger)
+		l.committer = newCommitter(c, l.claims, l.logger)
+		l.committer.Committed = l.relay.Committed
 		l.imports = bulk.NewDesk(l.claims, l.committer, l.validator, time.Now, l.logger)
 		l.imports.Alone = c.DatabaseURL == "" // under the lock of the data directory
 	}
@@ -195,21 +196,6 @@ func (l *line) probes() []api.Probe {
 		probes = append(probes, api.Probe{Name: "payments_database", Check: l.ledger.Ping})
 	}
 	return probes
-}
-
-// waking lets the relay look for new rows as soon as they are committed.
-type waking struct {
-	store.Accepter
-	wake func()
-}
-
-// Accept implements store.Accepter.
-func (w waking) Accept(ctx context.Context, batch []store.Submission, now time.Time) ([]store.Outcome, error) {
-	outcomes, err := w.Accepter.Accept(ctx, batch, now)
-	if err == nil {
-		w.wake()
-	}
-	return outcomes, err
 }
 
 // letters is the dead letters as the API sees them.

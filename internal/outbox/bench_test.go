@@ -81,6 +81,16 @@ func open(r reporter, path string) *bench {
 func (b *bench) accept(count int) []event.Key {
 	b.Helper()
 	keys := make([]event.Key, count)
+	for i, message := range b.commit(count) {
+		keys[i] = message.Key
+	}
+	return keys
+}
+
+// commit stores so many claims as accept does, and gives their messages.
+func (b *bench) commit(count int) []event.ClaimAccepted {
+	b.Helper()
+	messages := make([]event.ClaimAccepted, count)
 	batch := make([]store.Submission, count)
 	for i := range batch {
 		b.next++
@@ -93,7 +103,7 @@ func (b *bench) accept(count int) []event.Key {
 			Fingerprint: claim.Fingerprint{byte(b.next), byte(b.next >> 8)},
 			Lines:       []claim.Line{{Procedure: "D0180", ProviderNPI: 1497775530, ProviderFees: money.Cents(b.next)}},
 		}
-		keys[i] = event.Key{ClaimID: batch[i].Claim.ID, Version: claim.FirstVersion}
+		messages[i] = batch[i].Message(b.config.Now())
 	}
 	for start := 0; start < count; start += store.MaxBatchClaims {
 		part := batch[start:min(count, start+store.MaxBatchClaims)]
@@ -101,7 +111,7 @@ func (b *bench) accept(count int) []event.Key {
 			b.Fatalf("accept: %v", err)
 		}
 	}
-	return keys
+	return messages
 }
 
 // payment reads what the claims database knows of the claim's payment.

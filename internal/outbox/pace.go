@@ -19,6 +19,7 @@ const (
 	relayBatch      = 500                    // rows in one Publish
 	relayPoll       = 250 * time.Millisecond // other processes write rows without a Wake here
 	maxHeld         = 2000                   // rows published and neither marked nor settled; 100 ms of work at 20,000 claims a second
+	maxHanded       = 2 * relayBatch         // rows handed over and not sent yet
 	maxSettled      = 10_000                 // rows remembered after that, until a pass does not find them
 	passEvery       = 400 * time.Millisecond // while much is held, between two readings of all of it
 	crowdedFor      = 10 * time.Second       // since another relay was last seen at work

@@ -29,10 +29,14 @@ type RelayStats struct {
 // moments, and the row is gone before its mark would be worth the write. Until then, for
 // Config.Hold at most, the relay holds it in memory, where all that it does is to keep
 // the row from being sent again.
+//
+// Rows that this process commits are handed to the relay in memory, too, and go out without being
+// read; the rows are read all the same, a few times a second, for there are others.
 type Relay struct {
 	Stats    RelayStats
 	config   Config
 	wake     chan struct{}
+	handed   handover
 	line     streak
 	database streak
 	held     holding
@@ -56,6 +60,7 @@ func NewRelay(config Config) *Relay {
 	return &Relay{
 		config:   config.withDefaults(),
 		wake:     make(chan struct{}, 1),
+		handed:   handover{arrived: make(chan struct{}, 1)},
 		line:     streak{logger: config.Logger, what: "claims can not be sent to payments"},
 		database: streak{logger: config.Logger, what: "the relay can not use the claims database"},
 	}
@@ -64,6 +69,15 @@ func NewRelay(config Config) *Relay {
 // Wake lets the relay look for rows at once. It never blocks, and may be called by
 // anybody, at any time.
 func (r *Relay) Wake() { signal(r.wake) }
+
+// Committed hands over the messages of rows that were just committed, Pending and due at once, each
+// in its first generation. What there is no room for is read, as are the rows of other processes;
+// without messages it is Wake. It never blocks, and may be called by anybody, at any time.
+func (r *Relay) Committed(messages []event.ClaimAccepted) {
+	if len(messages) == 0 || !r.handed.put(messages) {
+		r.Wake()
+	}
+}
 
 // Settled tells the relay of claims that were settled, so that it need not hold them any
 // longer. It never blocks, and may be called by anybody, at any time.
@@ -78,22 +92,61 @@ func (r *Relay) Settled(standings []event.Standing) {
 func (r *Relay) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		full, err := r.relay(ctx)
-		switch {
-		case err != nil:
+		if err == nil && !full {
+			err = r.await(ctx)
+		}
+		if err != nil {
 			// No Wake shortens this: new claims do not make the broker come back.
 			failures := max(r.line.failures, r.database.failures) - 1
 			sleep(ctx, nil, r.config.backoff(failures, maxRelayBackoff))
-		case !full:
-			sleep(ctx, r.wake, relayPoll)
 		}
 	}
 	r.release(ctx)
 	return nil
 }
 
+// await sends what is handed over, until it is time to read rows again.
+func (r *Relay) await(ctx context.Context) error {
+	poll := time.NewTimer(relayPoll)
+	defer poll.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.wake:
+			return nil
+		case <-poll.C:
+			return nil
+		case <-r.handed.arrived:
+			if r.config.Hold < 0 || r.isCrowded(r.config.Now()) || !r.held.room() {
+				return nil // without a mark in memory, the next reading would send it again
+			}
+			if err := r.forward(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// forward sends what was handed over.
+func (r *Relay) forward(ctx context.Context) error {
+	rows := r.handed.take(relayBatch)
+	if len(rows) == 0 {
+		return nil
+	}
+	for i := range rows {
+		if r.pass.known.before(rows[i].Place) {
+			r.pass.known = rows[i].Place
+		}
+	}
+	fresh, changes := r.sift(rows, r.config.Now())
+	return r.send(ctx, fresh, changes)
+}
+
 // relay takes one batch from the rows to the broker. full says that there may be
 // more. An error means that nothing can be done now, rather than that one row failed.
 func (r *Relay) relay(ctx context.Context) (full bool, err error) {
+	r.handed.clear() // what is read from here on has all of it
 	now := r.config.Now()
 	if !r.turn(now) {
 		return false, nil
@@ -109,6 +162,13 @@ func (r *Relay) relay(ctx context.Context) (full bool, err error) {
 	fresh, changes := r.sift(rows, now)
 	overdue := len(changes) > 0
 	r.advance(full)
+	err = r.send(ctx, fresh, changes)
+	// Where no more can be held, and none of it for too long, payments is about to answer.
+	return full && (overdue || !r.pass.isThrough() || r.held.room()), err
+}
+
+// send publishes the fresh rows, and makes the changes and those that come of it.
+func (r *Relay) send(ctx context.Context, fresh []Row, changes []Change) error {
 	results := r.publish(ctx, fresh)
 	for i := range fresh {
 		change := r.change(ctx, &fresh[i], &results[i])
@@ -119,11 +179,10 @@ func (r *Relay) relay(ctx context.Context) (full bool, err error) {
 	// Without these marks the same messages go out again under the same ids, which
 	// is harmless.
 	if err := r.mark(ctx, changes); err != nil {
-		return false, err
+		return err
 	}
 	r.database.end(ctx)
-	// Where no more can be held, and none of it for too long, payments is about to answer.
-	return full && (overdue || !r.pass.isThrough() || r.held.room()), r.verdict(ctx, results)
+	return r.verdict(ctx, results)
 }
 
 // turn starts a pass where the one before is through and has lasted long enough. It gives

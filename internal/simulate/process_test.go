@@ -121,6 +121,7 @@ func (m *machine) start(ctx context.Context) *process {
 		}
 		pace.Random = relayed
 		p.relay = outbox.NewRelay(pace)
+		p.committer.Committed = p.relay.Committed
 		pace.Random = swept
 		p.sweep = outbox.NewSweep(pace)
 		begin(accepting, p.committer.Run)
@@ -196,7 +197,6 @@ func (a *actor) send(ctx context.Context, nth int, other bool) (isKnown bool) {
 	case a.isDead(p): // whatever it wanted to answer
 	case err == nil:
 		verdict = checker.Acknowledged
-		p.relay.Wake()
 	case errors.Is(err, store.ErrUnknownOutcome):
 	case errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOtherClaim):
 		verdict = checker.Refused

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/google/uuid"
+
 	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/event"
 )
 
 // SubmitBatch hands in a batch, all of it of one import or none of any, and waits until it
@@ -85,7 +88,10 @@ func (c *Committer) acceptAll(ctx context.Context, batch []Submission, so halvin
 		c.stats.Batches.Add(1)
 		c.stats.Claims.Add(int64(len(batch)))
 		raise(&c.stats.LargestBatch, int64(len(batch)))
-		done(conclude(batch, outcomes))
+		outcomes = conclude(batch, outcomes)
+		committed := messages(batch, outcomes)
+		done(outcomes) // from here on the claims are their senders' again
+		c.Committed(committed)
 		return nil
 	case so.doubted && isKind(err): // what the try in doubt made of it is as unknown as before
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
@@ -104,6 +110,21 @@ func (c *Committer) acceptAll(ctx context.Context, batch []Submission, so halvin
 		return err
 	}
 	return c.acceptAll(ctx, batch[half:], so, done)
+}
+
+// messages gives the messages of the claims that were stored now. An import has more of them than
+// anybody could hold.
+func messages(batch []Submission, outcomes []Outcome) []event.ClaimAccepted {
+	if batch[0].Import != uuid.Nil {
+		return nil
+	}
+	made := make([]event.ClaimAccepted, 0, len(batch))
+	for i := range batch {
+		if outcome := &outcomes[i]; outcome.Err == nil && !outcome.Existing {
+			made = append(made, batch[i].Message(outcome.ReceivedAt))
+		}
+	}
+	return made
 }
 
 // halving is what is known of a batch, or a part of one.

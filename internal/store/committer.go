@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/claimrail/claimrail/internal/event"
 )
 
 // Limits of Committer.
@@ -60,6 +62,10 @@ type Committer struct {
 	// back in step. It may be set before Run.
 	Random func() float64
 
+	// Committed is given the messages of the claims that each batch has stored, imports left out: it
+	// is called with none of those. It may be set before Run, and must not block; writers call it at once.
+	Committed func([]event.ClaimAccepted)
+
 	engine Accepter
 	now    func() time.Time
 	logger *slog.Logger
@@ -84,17 +90,18 @@ type Committer struct {
 // NewCommitter makes a Committer. Nothing is committed until Run runs.
 func NewCommitter(engine Accepter, now func() time.Time, logger *slog.Logger) *Committer {
 	return &Committer{
-		Random:   rand.Float64,
-		engine:   engine,
-		now:      now,
-		logger:   logger,
-		Writers:  1,
-		queue:    make(chan *waiter, maxWaiting),
-		batches:  make(chan *waiter, maxWaitingBatches),
-		plenty:   make(chan struct{}, 1),
-		freed:    make(chan struct{}, 1),
-		stopping: make(chan struct{}),
-		finished: make(chan struct{}),
+		Random:    rand.Float64,
+		engine:    engine,
+		now:       now,
+		logger:    logger,
+		Committed: func([]event.ClaimAccepted) {},
+		Writers:   1,
+		queue:     make(chan *waiter, maxWaiting),
+		batches:   make(chan *waiter, maxWaitingBatches),
+		plenty:    make(chan struct{}, 1),
+		freed:     make(chan struct{}, 1),
+		stopping:  make(chan struct{}),
+		finished:  make(chan struct{}),
 	}
 }
 

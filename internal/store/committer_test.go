@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/event"
 	"github.com/claimrail/claimrail/internal/store"
 )
 
@@ -32,6 +33,7 @@ type engine struct {
 	mutex  sync.Mutex
 	calls  []call
 	stored map[uuid.UUID]store.Outcome
+	other  uuid.UUID     // a claim whose key another has
 	gate   chan struct{} // if there is one, each Accept takes a token first
 	// fault runs before (stored false) and behind (stored true) the commit of the n-th
 	// call, from 1, and fails it.
@@ -70,6 +72,10 @@ func (e *engine) Accept(ctx context.Context, batch []store.Submission, now time.
 	defer e.mutex.Unlock()
 	outcomes := make([]store.Outcome, len(batch))
 	for i, id := range ids {
+		if id == e.other {
+			outcomes[i].Err = store.ErrOtherClaim
+			continue
+		}
 		found, ok := e.stored[id]
 		if !ok {
 			found = store.Outcome{FirstLineID: int64(len(e.stored) + 1), ReceivedAt: now}
@@ -99,6 +105,7 @@ type bench struct {
 	*testing.T
 	engine    *engine
 	committer *store.Committer
+	handed    [][]uuid.UUID // what Committed was given; read it when the committer is idle
 	log       *bytes.Buffer // read it when the committer has stopped
 	stop      func()        // ends Run and waits for it
 }
@@ -120,6 +127,15 @@ func start(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{T: t, engine: &engine{stored: map[uuid.UUID]store.Outcome{}}, log: &bytes.Buffer{}}
 	b.committer = store.NewCommitter(b.engine, time.Now, slog.New(slog.NewJSONHandler(b.log, nil)))
+	b.committer.Committed = func(messages []event.ClaimAccepted) {
+		ids := []uuid.UUID{}
+		for i := range messages {
+			ids = append(ids, messages[i].ClaimID)
+		}
+		b.engine.mutex.Lock()
+		defer b.engine.mutex.Unlock()
+		b.handed = append(b.handed, ids)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
@@ -251,6 +267,44 @@ func TestCommitterOneClientWaitsForNothing(t *testing.T) {
 		}
 		b.same("sizes", b.sizes(), []int{1, 1, 1, 1, 1})
 		b.same("waited", time.Since(begin), time.Duration(0))
+	})
+}
+
+// Each claim that is stored is given to the relay once, by the batch, when it is stored: not one that
+// was there before, not one that was refused, and none of an import, of which it hears all the same.
+func TestCommitterHandsOverWhatItStored(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bench) {
+		claims := newClaims(4, 1)
+		there, bad, imported := claims[0], claims[1], newClaim(1)
+		there.Key = claim.Key{Submitter: claim.DefaultSubmitter, Kind: claim.ExternalKey, Value: "1"}
+		b.engine.other = claims[2].ID
+		b.engine.fault = func(_ context.Context, _ int, ids []uuid.UUID, stored bool) error {
+			if !stored && slices.Contains(ids, bad.ID) {
+				return errors.New("no such row")
+			}
+			return nil
+		}
+		b.accepted(b.submit(b.Context(), there))
+		b.same("a claim alone", b.handed, [][]uuid.UUID{{there.ID}})
+
+		b.handed, b.engine.gate = nil, make(chan struct{}, 100)
+		first := newClaim(1)
+		b.submit(b.Context(), first) // the others gather behind it
+		b.submitAll(claims)
+		for range cap(b.engine.gate) {
+			b.engine.gate <- struct{}{}
+		}
+		synctest.Wait()
+		b.same("one new, others there, bad and refused", slices.DeleteFunc(b.handed, func(ids []uuid.UUID) bool { return len(ids) == 0 }),
+			[][]uuid.UUID{{first.ID}, {claims[3].ID}})
+
+		b.handed = nil
+		outcomes, err := b.committer.SubmitBatch(b.Context(), []store.Submission{{Claim: imported, Import: uuid.New()}})
+		if err != nil || outcomes[0].Err != nil {
+			b.Fatalf("import: %v, %v", outcomes, err)
+		}
+		b.same("an import", b.handed, [][]uuid.UUID{{}})
 	})
 }
 
