@@ -62,6 +62,45 @@ func TestCommitterUnknownOutcome(t *testing.T) {
 	}
 }
 
+// A commit of unknown outcome may still be under way. Who looks meanwhile finds nothing, and the
+// claim is stored all the same: accepting it again waits behind that commit, and so tells the
+// truth.
+func TestCommitterCommitInFlight(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bench) {
+		begin, c := time.Now(), newClaim(1)
+		landed := make(chan struct{})
+		b.engine.fault = func(_ context.Context, n int, _ []uuid.UUID, stored bool) error {
+			switch {
+			case n == 1 && !stored:
+				time.AfterFunc(time.Second, func() {
+					b.engine.mutex.Lock()
+					defer b.engine.mutex.Unlock()
+					b.engine.stored[c.ID] = store.Outcome{FirstLineID: 1, ReceivedAt: begin}
+					close(landed)
+				})
+				return store.ErrUnknownOutcome
+			case !stored: // the locks of the first are in its way
+				<-landed
+			}
+			return nil
+		}
+		r := b.submit(b.Context(), c)
+		<-time.After(300 * time.Millisecond)
+		if _, err := b.engine.Claim(b.Context(), c.ID); !errors.Is(err, store.ErrNotFound) || r.now().done {
+			b.Errorf("while it is in flight: got %v, %+v, want nothing found, and no answer", err, r.now())
+		}
+		<-time.After(time.Second)
+		synctest.Wait()
+		b.accepted(r)
+		record, err := b.engine.Claim(b.Context(), c.ID)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.same("outcome", r.now().outcome, store.Outcome{FirstLineID: record.FirstLineID, ReceivedAt: record.ReceivedAt})
+	})
+}
+
 // A claim with a sender's key that was there before is existing.
 func TestCommitterExisting(t *testing.T) {
 	t.Parallel()
