@@ -16,18 +16,19 @@ import (
 // read one after the other, in a cluster from two servers.
 const aheadFor = time.Second
 
-// ahead notices a consumer that is ahead of its stream. A power cut can take more from the
+// Ahead notices a consumer that is ahead of its stream. A power cut can take more from the
 // stream than from the consumer, which then passes over all that comes until the stream is where
-// it was: new claims, and those that are sent again. The broker does not see to it by itself.
-type ahead struct {
+// it was: new claims, and those that are sent again. The broker does not see to it by itself. The zero value has seen nothing yet.
+type Ahead struct {
 	mu        sync.Mutex
 	delivered uint64 // as far as the consumer was when it was ahead for the first time; 0: it is not
 	since     time.Time
 }
 
-// see tells whether the stream has, for aheadFor, not come to where the consumer was at first,
-// and the consumer still is.
-func (a *ahead) see(delivered, last uint64, now time.Time) bool {
+// See is told how far the consumer is and which message is the last of the stream. It tells whether
+// the stream has, for aheadFor, not come to where the consumer was at first, and the consumer
+// still is.
+func (a *Ahead) See(delivered, last uint64, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {

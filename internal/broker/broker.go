@@ -72,7 +72,7 @@ type Broker struct {
 	// pull is the consumer by its names: it stays good when both are made anew. nil
 	// until they are made or found for the first time.
 	pull  atomic.Pointer[jetstream.Consumer]
-	ahead ahead
+	ahead Ahead
 }
 
 // OpenEmbedded starts a NATS server within this process, with its files below

@@ -280,7 +280,7 @@ func (b *Broker) state(ctx context.Context) (info *jetstream.StreamInfo, floor, 
 	if delivered > info.State.LastSeq {
 		floor = 0 // what was answered is not what is there now
 	}
-	if b.ahead.see(delivered, info.State.LastSeq, time.Now()) {
+	if b.ahead.See(delivered, info.State.LastSeq, time.Now()) {
 		if err := b.restart(ctx, delivered, info.State.LastSeq); err != nil {
 			return nil, 0, 0, err
 		}

@@ -2,6 +2,7 @@ package simulate_test
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,6 +46,15 @@ func (l claimsLink) Accept(ctx context.Context, batch []store.Submission, now ti
 	})
 }
 
+// Claim reads a claim, as whoever asks for it does.
+func (l claimsLink) Claim(ctx context.Context, id uuid.UUID) (record store.Record, err error) {
+	err = actorOf(ctx).read(ctx, l.claimsAt, "claim", func() (err error) {
+		record, err = l.claims.Claim(ctx, id)
+		return err
+	})
+	return record, err
+}
+
 // Due implements outbox.Rows.
 func (l claimsLink) Due(ctx context.Context, queue outbox.Queue, now time.Time, after outbox.Place, limit int) (rows []outbox.Row, err error) {
 	err = actorOf(ctx).read(ctx, l.claimsAt, "due", func() (err error) {
@@ -58,6 +68,9 @@ func (l claimsLink) Due(ctx context.Context, queue outbox.Queue, now time.Time, 
 func (l claimsLink) Apply(ctx context.Context, changes []outbox.Change, now time.Time) (int, error) {
 	return written(ctx, l.claimsAt, "apply", func() (int, error) {
 		applied, err := l.claims.Apply(ctx, changes, now)
+		if applied > 0 && slices.ContainsFunc(changes, func(c outbox.Change) bool { return c.Move == outbox.Resend }) {
+			l.meet(resend)
+		}
 		l.hasSettled(changes)
 		return applied, err
 	})
@@ -85,7 +98,13 @@ func (l ledgerLink) Record(ctx context.Context, batch []event.ClaimAccepted, now
 			return errPoison
 		})
 	}
-	return written(ctx, l.ledgerAt, "record", func() ([]payment.Verdict, error) { return l.ledger.Record(ctx, batch, now) })
+	return written(ctx, l.ledgerAt, "record", func() ([]payment.Verdict, error) {
+		verdicts, err := l.ledger.Record(ctx, batch, now)
+		if slices.Contains(verdicts, payment.Repeat) {
+			l.meet(repeat)
+		}
+		return verdicts, err
+	})
 }
 
 // Fail implements payment.Recorder.
@@ -95,7 +114,10 @@ func (l ledgerLink) Fail(ctx context.Context, messageID string, now time.Time) (
 
 // Park implements payment.Recorder.
 func (l ledgerLink) Park(ctx context.Context, letter payment.DeadLetter) error {
-	return actorOf(ctx).write(ctx, l.ledgerAt, "park", func() error { return l.ledger.Park(ctx, letter) })
+	return actorOf(ctx).write(ctx, l.ledgerAt, "park", func() error {
+		l.meet(deadLetter)
+		return l.ledger.Park(ctx, letter)
+	})
 }
 
 // Standings implements payment.Recorder and payment.Register.
@@ -109,7 +131,13 @@ func (l ledgerLink) Standings(ctx context.Context, keys []event.Key) (standings 
 
 // Redrive implements payment.Register.
 func (l ledgerLink) Redrive(ctx context.Context, id int64, decision payment.Decision) (payment.DeadLetter, error) {
-	return written(ctx, l.ledgerAt, "redrive", func() (payment.DeadLetter, error) { return l.ledger.Redrive(ctx, id, decision) })
+	return written(ctx, l.ledgerAt, "redrive", func() (payment.DeadLetter, error) {
+		letter, err := l.ledger.Redrive(ctx, id, decision)
+		if err == nil {
+			l.meet(redriven)
+		}
+		return letter, err
+	})
 }
 
 // Discard implements payment.Register. From the moment on that it is done, the claim must

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/claimrail/claimrail/internal/checker"
 	"github.com/claimrail/claimrail/internal/event"
 	"github.com/claimrail/claimrail/internal/outbox"
@@ -84,6 +86,7 @@ func (m *machine) run(ctx context.Context) {
 			break
 		}
 		a.tell("dies", 0)
+		a.meet(crash)
 		m.kill(p)
 		a.pause(ctx, a.upTo(longestDowntime))
 	}
@@ -207,8 +210,18 @@ func (a *actor) send(ctx context.Context, nth int, other bool) (isKnown bool) {
 	if err == nil && outcome.FirstLineID < 1 {
 		a.breach("claim %s is acknowledged with line id %d", made.ID, outcome.FirstLineID)
 	}
+	if verdict == checker.Acknowledged {
+		a.look(ctx, made.ID)
+	}
 	a.history.Conclude(era, made.Key, netFee, verdict, checker.Receipt{ClaimID: made.ID.String(), NetFee: netFee})
 	return verdict == checker.Acknowledged || errors.Is(err, store.ErrOtherClaim)
+}
+
+// look has a client read a claim that was acknowledged just now: it is there, wherever it is read.
+func (a *actor) look(ctx context.Context, id uuid.UUID) {
+	if _, err := (claimsLink{a.world}).Claim(ctx, id); err != nil && !errors.Is(err, store.ErrUnavailable) {
+		a.breach("claim %s is acknowledged, and reading it gives %v", id, err)
+	}
 }
 
 func (w *world) isDead(p *process) bool {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -45,12 +46,16 @@ const workers = 2
 func TestSeeds(t *testing.T) {
 	t.Parallel()
 	count, first := environment(t, "SIMULATE_SEEDS", defaultSeeds), environment(t, "SIMULATE_SEED", 1)
+	if count < 1 {
+		t.Fatal("SIMULATE_SEEDS is 0: nothing would be simulated")
+	}
 	if count > raceSeeds && isRace {
 		count = raceSeeds
 	}
 	forms := newSeeded(t)
 	var next, steps atomic.Uint64
 	var failed atomic.Bool
+	var met tally
 	started := time.Now()
 	t.Run("workers", func(t *testing.T) {
 		for worker := range workers {
@@ -59,6 +64,7 @@ func TestSeeds(t *testing.T) {
 				for at := next.Add(1) - 1; at < count && !failed.Load(); at = next.Add(1) - 1 {
 					w := forms.run(t, first+at, count == 1)
 					steps.Add(uint64(w.steps))
+					met.add(w)
 					if len(w.breaches) > 0 {
 						failed.Store(true)
 						report(t, w, forms, at+1)
@@ -67,7 +73,51 @@ func TestSeeds(t *testing.T) {
 			})
 		}
 	})
+	t.Logf("what went wrong: %v", met.runs)
+	if count >= seedsForAll && !failed.Load() {
+		for _, what := range faults {
+			if met.runs[what] == 0 {
+				t.Errorf("of %d runs none had a %s: the simulation shows nothing about it", count, what)
+			}
+		}
+	}
 	t.Logf("%d seeds from %d, %d steps in %v", min(next.Load(), count), first, steps.Load(), time.Since(started).Round(time.Millisecond))
+}
+
+// fault is what goes wrong in a run, or comes of it.
+type fault string
+
+// The faults that any larger number of runs has.
+const (
+	commitInDoubt fault = "commit in doubt"
+	resend        fault = "message sent again"
+	deadLetter    fault = "dead letter"
+	repeat        fault = "repeat of a payment"
+	redriven      fault = "redrive"
+	crash         fault = "crash"
+	consumerAhead fault = "consumer ahead of its stream"
+)
+
+var faults = [...]fault{commitInDoubt, resend, deadLetter, repeat, redriven, crash, consumerAhead}
+
+// seedsForAll is the number of runs from which on every fault must occur in some of them.
+const seedsForAll = 100
+
+// tally counts the runs that had a fault.
+type tally struct {
+	mu   sync.Mutex
+	runs map[fault]int
+}
+
+func (t *tally) add(w *world) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.runs == nil {
+		t.runs = map[fault]int{}
+	}
+	for what := range w.met {
+		t.runs[what]++
+	}
 }
 
 // environment reads a number that the caller of the tests may set.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/claimrail/claimrail/internal/broker"
 	"github.com/claimrail/claimrail/internal/event"
 	"github.com/claimrail/claimrail/internal/outbox"
 	"github.com/claimrail/claimrail/internal/payment"
@@ -37,7 +38,9 @@ type stream struct {
 	*world
 	entries   []*entry // ascending by sequence; what is lost is not there
 	last      uint64
-	recent    map[string]sent // the duplicate window, by message id
+	delivered uint64                     // as far as the consumer has delivered; what comes in up to there it passes over
+	ahead     map[*process]*broker.Ahead // of each that looks how far the consumer is
+	recent    map[string]sent            // the duplicate window, by message id
 	hints     []hint
 	awayUntil time.Time
 	changed   chan struct{} // closed and made anew when something came in
@@ -66,7 +69,7 @@ type hint struct {
 }
 
 func newStream(w *world) *stream {
-	return &stream{world: w, recent: map[string]sent{}, changed: make(chan struct{})}
+	return &stream{world: w, ahead: map[*process]*broker.Ahead{}, recent: map[string]sent{}, changed: make(chan struct{})}
 }
 
 // wake lets those look who wait for messages or hints.
@@ -162,12 +165,13 @@ func (s *stream) take(a *actor, message *event.ClaimAccepted, result *event.Publ
 func (s *stream) append(id string, body []byte) uint64 {
 	s.last++
 	s.recent[id] = sent{time.Now(), s.last}
-	s.entries = append(s.entries, &entry{sequence: s.last, id: id, body: body})
+	s.entries = append(s.entries, &entry{sequence: s.last, id: id, body: body, answered: s.last <= s.delivered})
 	s.wake()
 	return s.last
 }
 
-// Progress implements outbox.Line.
+// Progress implements outbox.Line, as package broker does: it is what notices a consumer that is ahead
+// of its stream, and makes it anew.
 func (s *stream) Progress(ctx context.Context) (floor, last uint64, err error) {
 	a := actorOf(ctx)
 	a.pause(ctx, a.upTo(time.Millisecond))
@@ -179,6 +183,16 @@ func (s *stream) Progress(ctx context.Context) (floor, last uint64, err error) {
 		if !e.answered {
 			floor = e.sequence - 1
 		}
+	}
+	if s.delivered > s.last {
+		floor = 0
+	}
+	if s.ahead[a.process] == nil {
+		s.ahead[a.process] = &broker.Ahead{}
+	}
+	if s.ahead[a.process].See(s.delivered, s.last, time.Now()) {
+		a.tell("the consumer begins again", int(s.delivered))
+		s.replay()
 	}
 	a.tell("progress", int(floor))
 	return floor, last, nil
@@ -303,6 +317,7 @@ func (s *stream) Fetch(ctx context.Context, limit int) ([]event.Delivery, error)
 
 func (s *stream) deliver(a *actor, e *entry) event.Delivery {
 	e.deliveries++
+	s.delivered = max(s.delivered, e.sequence)
 	e.dueAt = time.Now().Add(ackWait)
 	a.tell("fetch "+e.id, e.deliveries)
 	return event.Delivery{MessageID: e.id, Sequence: e.sequence, Attempt: e.deliveries, Body: e.body, Reply: reply{s, a, e}}
@@ -383,14 +398,24 @@ func (s *stream) mayTerm(e *entry) {
 // Misfortunes of the broker.
 
 // wipe makes the stream anew, empty.
-func (s *stream) wipe() { s.entries, s.last, s.recent = nil, 0, map[string]sent{} }
+func (s *stream) wipe() { s.entries, s.last, s.delivered, s.recent = nil, 0, 0, map[string]sent{} }
 
-// cut loses the end of the stream, as a power cut does; new messages take the places.
+// cut loses the end of the stream, as a power cut does; new messages take the places. At times the
+// consumer loses nothing, and is ahead of what is left, by any number of messages.
 func (s *stream) cut(a *actor) {
 	if s.last == 0 {
 		return
 	}
-	s.last -= a.random.Uint64N(min(s.last, 5) + 1)
+	if a.chance(300) {
+		s.last = a.random.Uint64N(s.last)
+		if s.delivered > s.last {
+			a.tell("the consumer is ahead", int(s.delivered))
+			s.meet(consumerAhead)
+		}
+	} else {
+		s.last -= a.random.Uint64N(min(s.last, 5) + 1)
+		s.delivered = min(s.delivered, s.last)
+	}
 	s.entries = slices.DeleteFunc(s.entries, func(e *entry) bool {
 		if e.sequence > s.last {
 			delete(s.recent, e.id)
@@ -399,8 +424,9 @@ func (s *stream) cut(a *actor) {
 	})
 }
 
-// replay delivers everything once more.
+// replay delivers everything once more: the consumer is made anew.
 func (s *stream) replay() {
+	s.delivered = 0
 	for _, e := range s.entries {
 		e.answered, e.dueAt = false, time.Time{}
 	}

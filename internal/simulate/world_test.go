@@ -44,7 +44,8 @@ type world struct {
 	isCured  bool               // nothing is poison any more
 	trace    uint64             // FNV-1a over the steps
 	steps    int
-	log      []string // of the steps, if isTold
+	met      map[fault]int // how often what was meant to go wrong did
+	log      []string      // of the steps, if isTold
 	isTold   bool
 	breaches []string
 }
@@ -66,6 +67,13 @@ func (w *world) breach(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.breaches = append(w.breaches, fmt.Sprintf(format, args...))
+}
+
+// meet counts a fault that did occur.
+func (w *world) meet(what fault) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.met[what]++
 }
 
 // actor is one thread of what happens, with random numbers and instants of its own.
@@ -238,6 +246,7 @@ func (a *actor) write(ctx context.Context, p *place, what string, effect func() 
 			return p.unavailable
 		case 1:
 			a.commitLater(p, what, effect)
+			a.meet(commitInDoubt)
 			return p.unknown
 		case 2:
 			isLost = true
@@ -255,6 +264,7 @@ func (a *actor) write(ctx context.Context, p *place, what string, effect func() 
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", p.unknown, ctx.Err())
 	case isLost:
+		a.meet(commitInDoubt)
 		return p.unknown
 	}
 	return nil
@@ -282,7 +292,7 @@ func newWorld(seed uint64, first *seeded) *world {
 		seed: seed, common: first, trace: 14695981039346656037,
 		calmAt: time.Now().Add(2*time.Second + time.Duration(draw.Int64N(int64(18*time.Second)))),
 		claims: newClaimsDatabase(first.secret), ledger: newLedger(), history: checker.NewHistory(),
-		settled: map[event.Key]bool{}, forged: map[event.Key]bool{},
+		settled: map[event.Key]bool{}, forged: map[event.Key]bool{}, met: map[fault]int{},
 		claimsAt: newClaimsPlace(), ledgerAt: newLedgerPlace(),
 	}
 	w.broker = newStream(w)
