@@ -89,7 +89,7 @@ model: ## search the model of delivery, docs/model, with Spin
 	@bash docs/model/check.sh
 
 .PHONY: plant
-plant: ## plant fifteen bugs, one after another, and show which test catches each
+plant: ## plant sixteen bugs, one after another, and show which test catches each
 	$(GO) test -tags plant -count=1 -timeout 30m -v ./internal/planted
 
 .PHONY: fuzz

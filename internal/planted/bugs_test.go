@@ -15,6 +15,13 @@ const (
 	books    = "TestLedger/"
 )
 
+// The simulation catches what it can reach: what the code of delivery does wrong, and what its
+// databases would. Those are simulated, so a bug of a database is made in the simulated one as well.
+const (
+	simulation = "internal/simulate"
+	seeds      = "TestSeeds"
+)
+
 // between ends the transaction and begins another: what comes behind it is outside.
 const between = "\tfor _, end := range []string{\"COMMIT\", \"BEGIN\"} {\n" +
 	"\t\tif _, err := tx.ExecContext(ctx, end); err != nil {\n\t\t\treturn err\n\t\t}\n\t}\n"
@@ -71,7 +78,7 @@ func bugsOfClaims() []bug {
 				"\tdoubting, cancel := context.WithTimeout(ctx, doubtTimeout)\n\tdefer cancel()\n\tfor {\n",
 				"\tdoubting, cancel := context.WithTimeout(ctx, doubtTimeout)\n\tdefer cancel()\n" + looking + "\tfor {\n",
 			}},
-			caught: []check{{"internal/store", "TestCommitterCommitInFlight"}, {"internal/store", "TestCommitterUnknownOutcome"}},
+			caught: []check{{"internal/store", "TestCommitterCommitInFlight"}, {"internal/store", "TestCommitterUnknownOutcome"}, {simulation, seeds}},
 		},
 		{
 			name: "synchronous=NORMAL", harm: "a power cut takes acknowledged claims back",
@@ -94,7 +101,7 @@ func bugsOfTheOutbox() []bug {
 				"\t\tchange.Move = MarkPublished\n",
 				"\t\tchange.Move, change.Paid = Settle, event.Standing{Key: row.Key, State: event.Paid, NetFee: row.NetFee, RecordedAt: now}\n",
 			}},
-			caught: []check{{"internal/outbox", "TestRelayNeverSettlesOnAck"}, {"internal/outbox", "TestEveryClaimIsSettledByItsPayment"}},
+			caught: []check{{"internal/outbox", "TestRelayNeverSettlesOnAck"}, {"internal/outbox", "TestEveryClaimIsSettledByItsPayment"}, {simulation, seeds}},
 		},
 		{
 			name: "cursor relay", harm: "a row that is committed behind what was read already is never read",
@@ -102,22 +109,38 @@ func bugsOfTheOutbox() []bug {
 				"internal/outbox/relay.go", "\t\tr.pass = pass{began: now, known: known}\n",
 				"\t\tr.pass = pass{began: now, at: r.pass.at, known: known}\n",
 			}},
-			caught: []check{{"internal/outbox", "TestRelayFindsLateRows"}},
+			caught: []check{{"internal/outbox", "TestRelayFindsLateRows"}, {simulation, seeds}},
 		},
 		{
 			name: "MaxDeliver=5", harm: "the broker drops what payments could not take five times, and says nothing",
-			edits:  []edit{{"internal/broker/stream.go", "wanted.MaxDeliver = -1", "wanted.MaxDeliver = 5"}},
-			caught: []check{{"internal/broker", "TestMaxDeliverIsEndless"}},
+			edits: []edit{
+				{"internal/broker/stream.go", "wanted.MaxDeliver = -1", "wanted.MaxDeliver = 5"},
+				{"internal/simulate/stream_test.go", "\t\t\tcase e.answered:\n", "\t\t\tcase e.answered || e.deliveries >= 5:\n"},
+			},
+			caught: []check{{"internal/broker", "TestMaxDeliverIsEndless"}, {simulation, seeds}},
+		},
+		{
+			name: "a consumer ahead of its stream is left so", harm: "what comes after a power cut is passed over, until the stream is as long as before",
+			edits: []edit{{
+				"internal/broker/ahead.go", "\tcase now.Sub(a.since) >= aheadFor:\n\t\ta.delivered = 0\n\t\treturn true\n", "",
+			}},
+			caught: []check{{"internal/broker", "TestConsumerAheadOfItsStream"}, {simulation, seeds}},
 		},
 		{
 			name: "same message id on redrive", harm: "the broker takes the repeat for what it has, and drops it",
-			edits:  []edit{{engine + "/outbox.go", "due_at = ?, gen = gen + 1, attempts = 0", "due_at = ?, gen = gen, attempts = 0"}},
-			caught: []check{{engine, contract + "outbox/resend"}},
+			edits: []edit{
+				{engine + "/outbox.go", "due_at = ?, gen = gen + 1, attempts = 0", "due_at = ?, gen = gen, attempts = 0"},
+				{"internal/simulate/claims_test.go", "\t\trow.Gen++\n", ""},
+			},
+			caught: []check{{engine, contract + "outbox/resend"}, {simulation, seeds}},
 		},
 		{
 			name: "receipt believed without amount check", harm: "a claim is settled by a payment of another amount",
-			edits:  []edit{{engine + "/outbox.go", "\tif netFee != int64(change.Paid.NetFee) {\n", "\tif netFee != netFee {\n"}},
-			caught: []check{{engine, contract + "outbox/settle with another amount"}},
+			edits: []edit{
+				{engine + "/outbox.go", "\tif netFee != int64(change.Paid.NetFee) {\n", "\tif netFee != netFee {\n"},
+				{"internal/simulate/claims_test.go", "\tif k.row.NetFee != change.Paid.NetFee {\n", "\tif false {\n"},
+			},
+			caught: []check{{engine, contract + "outbox/settle with another amount"}, {simulation, seeds}},
 		},
 	}
 }
@@ -131,7 +154,7 @@ func bugsOfPayments() []bug {
 				{"internal/payment/round.go", "\tvar verdicts []Verdict\n\terr := guard(", "\tfor _, m := range messages {\n\t\tr.answer(m, m.Reply.Ack())\n\t}\n\tvar verdicts []Verdict\n\terr := guard("},
 				{"internal/outbox/sweep.go", "\t\tfor more := true; more && ctx.Err() == nil; {\n", "\t\tfor more := false; more && ctx.Err() == nil; {\n"},
 			},
-			caught: []check{{"internal/payment", "TestConsumeWaitsWhileLedgerIsAway"}, {"internal/outbox", "TestSweepEmptiesABacklogAtOnce"}},
+			caught: []check{{"internal/payment", "TestConsumeWaitsWhileLedgerIsAway"}, {"internal/outbox", "TestSweepEmptiesABacklogAtOnce"}, {simulation, seeds}},
 		},
 		{
 			name: "no UNIQUE on payments", harm: "a message that comes twice is paid twice",
@@ -142,8 +165,9 @@ func bugsOfPayments() []bug {
 					"recorded_at   INTEGER NOT NULL\n",
 				},
 				{ledger + "/record.go", "\nON CONFLICT (claim_id, version) DO NOTHING`", "`"},
+				{"internal/simulate/ledger_test.go", "\tif at, found := l.paid[message.Key]; found {\n\t\tif", "\tif at, found := l.paid[message.Key]; found && false {\n\t\tif"},
 			},
-			caught: []check{{"internal/payment", "TestConsumePaysOnceWhateverIsReplayed"}, {ledger, books + "a repeat changes nothing"}},
+			caught: []check{{"internal/payment", "TestConsumePaysOnceWhateverIsReplayed"}, {ledger, books + "a repeat changes nothing"}, {simulation, seeds}},
 		},
 		{
 			name: "Term before the dead letter is stored", harm: "what can not be parked is gone",
@@ -154,12 +178,15 @@ func bugsOfPayments() []bug {
 				},
 				{"internal/payment/round.go", "\tr.answer(m, m.Reply.Term())\n\treturn nil\n", "\treturn nil\n"},
 			},
-			caught: []check{{"internal/payment", "TestConsumeNeverGivesUpWhatIsNotParked"}},
+			caught: []check{{"internal/payment", "TestConsumeNeverGivesUpWhatIsNotParked"}, {simulation, seeds}},
 		},
 		{
 			name: "discard without tombstone", harm: "a stale copy pays a claim that was written off",
-			edits:  []edit{{ledger + "/letter.go", "\t\t\tif letter.ClaimID == uuid.Nil {\n\t\t\t\treturn nil\n\t\t\t}\n\t\t\tconst query = `\nINSERT INTO tombstones", "\t\t\tif true {\n\t\t\t\treturn nil\n\t\t\t}\n\t\t\tconst query = `\nINSERT INTO tombstones"}},
-			caught: []check{{ledger, books + "discarding keeps every later copy from being paid"}, {"internal/payment", "TestConsumeStaleCopyAfterDiscard"}},
+			edits: []edit{
+				{ledger + "/letter.go", "\t\t\tif letter.ClaimID == uuid.Nil {\n\t\t\t\treturn nil\n\t\t\t}\n\t\t\tconst query = `\nINSERT INTO tombstones", "\t\t\tif true {\n\t\t\t\treturn nil\n\t\t\t}\n\t\t\tconst query = `\nINSERT INTO tombstones"},
+				{"internal/simulate/ledger_test.go", "\t\t\t\tl.tombstones[letter.Key] = noted(decision)\n", "\t\t\t\t_ = decision\n"},
+			},
+			caught: []check{{ledger, books + "discarding keeps every later copy from being paid"}, {"internal/payment", "TestConsumeStaleCopyAfterDiscard"}, {simulation, seeds}},
 		},
 	}
 }

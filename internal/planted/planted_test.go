@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,57 +47,60 @@ func TestPlantedBugs(t *testing.T) {
 		t.Fatal(err)
 	}
 	sound := map[check]error{}
-	for _, b := range bugs() {
-		for _, c := range b.caught {
-			if _, ran := sound[c]; !ran {
-				sound[c] = run(t.Context(), root, "", c)
-			}
-		}
-	}
-	caught := 0
+	caught, simulated := 0, 0
 	var table strings.Builder
 	for _, b := range bugs() {
-		verdict := "caught"
-		if err := b.plant(t, root, sound); err != nil {
-			t.Errorf("%s: %v", b.name, err)
-			verdict = "NOT caught"
-		} else {
-			caught++
-		}
-		fmt.Fprintf(&table, "%-10s  %-44s  %s\n", verdict, b.name, join(b.caught))
+		t.Run(b.name, func(t *testing.T) {
+			how, err := b.plant(t, root, sound)
+			verdict := "caught"
+			if err != nil {
+				t.Error(err)
+				verdict = "NOT caught"
+			} else {
+				caught++
+				if slices.Contains(b.caught, check{simulation, seeds}) {
+					simulated++
+				}
+			}
+			fmt.Fprintf(&table, "%-10s  %-44s  %s\n", verdict, b.name, strings.Join(how, ", "))
+		})
 	}
-	t.Logf("planted bugs, %d of %d caught\n%s", caught, len(bugs()), &table)
-	if want := 15; len(bugs()) < want {
+	t.Logf("planted bugs, %d of %d caught, %d of them by the simulation as well\n%s", caught, len(bugs()), simulated, &table)
+	if want := 16; len(bugs()) < want {
 		t.Errorf("there are %d bugs, want %d at least", len(bugs()), want)
 	}
 }
 
-func join(checks []check) string {
-	texts := make([]string, len(checks))
-	for i, c := range checks {
-		texts[i] = c.String()
-	}
-	return strings.Join(texts, ", ")
-}
-
-// plant builds with the bug and runs its tests. It gives an error unless each of them fails.
-func (b *bug) plant(t *testing.T, root string, sound map[check]error) error {
+// plant builds with the bug and runs its tests. It tells how they caught it, and gives an error
+// unless each of them did. sound is what the tests came to without any bug, of those that ran.
+func (b *bug) plant(t *testing.T, root string, sound map[check]error) (how []string, err error) {
 	overlay, err := b.overlay(t.TempDir(), root)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, c := range b.caught {
-		if sound[c] != nil {
-			return fmt.Errorf("%v does not pass without any bug: %w", c, sound[c])
+		if _, ran := sound[c]; !ran {
+			sound[c] = run(t.Context(), root, "", c)
 		}
-		switch err := run(t.Context(), root, overlay, c); {
+		if sound[c] != nil {
+			return how, fmt.Errorf("%v does not pass without any bug: %w", c, sound[c])
+		}
+		err := run(t.Context(), root, overlay, c)
+		var found failed
+		switch {
 		case err == nil:
-			return fmt.Errorf("%v passes, though %s", c, b.harm)
-		case !errors.Is(err, errFailed):
-			return fmt.Errorf("%v: %w", c, err)
+			return how, fmt.Errorf("%v passes, though %s", c, b.harm)
+		case !errors.As(err, &found):
+			return how, fmt.Errorf("%v: %w", c, err)
+		case c.folder == simulation && found.seed == "":
+			return how, fmt.Errorf("%v fails, and names no seed", c)
+		case c.folder == simulation:
+			how = append(how, fmt.Sprintf("%v (seed %s)", c, found.seed))
+		default:
+			how = append(how, c.String())
 		}
 	}
-	return nil
+	return how, nil
 }
 
 // overlay writes the changed files, and gives the name of the file that tells the go
@@ -134,10 +138,17 @@ func (b *bug) overlay(folder, root string) (string, error) {
 	return name, os.WriteFile(name, list, 0o600)
 }
 
-// errFailed is a test that ran, and failed.
-var errFailed = errors.New("the test failed")
+// failed is a test that ran, and failed.
+type failed struct {
+	seed string // of the simulation: the one that showed the bug, of those from 1; empty: none
+}
 
-// run runs a test: nil where it passed, errFailed where it failed, and another error where
+func (failed) Error() string { return "the test failed" }
+
+// seedShown finds what the simulation says of a seed that failed.
+var seedShown = regexp.MustCompile(`seed [0-9]+ \(the ([0-9]+)\. of this run\)`)
+
+// run runs a test: nil where it passed, failed where it failed, and another error where
 // it did not run at all: a bug that does not compile is not caught.
 func run(ctx context.Context, root, overlay string, c check) error {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
@@ -166,7 +177,11 @@ func run(ctx context.Context, root, overlay string, c check) error {
 	case failure == nil && action == "pass":
 		return nil
 	case failure != nil && (action == "fail" || action == "output"): // the latter: it panicked
-		return errFailed
+		found := failed{}
+		if shown := seedShown.FindSubmatch(output); shown != nil {
+			found.seed = string(shown[1])
+		}
+		return found
 	default:
 		return fmt.Errorf("there is no such test, or it was skipped or not built (%v): %s", failure, tail(string(output)))
 	}
