@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -151,39 +149,8 @@ func (t *torture) pauses(f *fleet, victim int) []blow {
 		stop(f.claims[victim].name, one(func() *server { return f.claims[victim].server })),
 		stop(f.payments[victim].name, one(func() *server { return f.payments[victim].server })),
 		stop(fmt.Sprint("NATS server n", victim), one(func() *server { return f.nats.nodes[victim] })),
-		stop("Postgres", func() []int { return t.family(f.postgres.Pid()) }),
+		stop("Postgres", func() []int { return f.postgres.Processes() }),
 	}
-}
-
-// family gives the descendants of a process, the older first.
-func (t *torture) family(pid int) (found []int) {
-	t.Helper()
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	children := map[int][]int{}
-	for _, entry := range entries {
-		number, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
-		text, _ := os.ReadFile("/proc/" + entry.Name() + "/stat") // it may be gone
-		_, rest, _ := strings.Cut(string(text), ") ")
-		if fields := strings.Fields(rest); len(fields) > 1 {
-			parent, _ := strconv.Atoi(fields[1])
-			children[parent] = append(children[parent], number)
-		}
-	}
-	for wave := children[pid]; len(wave) > 0; {
-		found = append(found, wave...)
-		var next []int
-		for _, one := range wave {
-			next = append(next, children[one]...)
-		}
-		wave = next
-	}
-	return found
 }
 
 // Every process of the line is replaced while clients send claims: the new one is ready before

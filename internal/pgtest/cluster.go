@@ -27,8 +27,8 @@ const (
 )
 
 // watchdog runs the server until its input ends, which is when the process that holds
-// the other end is gone, or until a word comes in, and stops it at once, as a crash of all
-// its processes would. A server that outlived its tests would be found by nobody. What it
+// the other end is gone, or until a word comes in, and shuts it down at once, unless it was
+// killed before. A server that outlived its tests would be found by nobody. What it
 // has written stays only if that word is keepWord.
 const watchdog = `
 binaries=$1 folder=$2

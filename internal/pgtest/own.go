@@ -92,15 +92,15 @@ func (o *Own) Start(t testing.TB) {
 	}
 }
 
-// Stop ends all processes of the server at once and leaves its files as they are, as
-// after a crash: what was not committed is gone, and the next start recovers.
+// Stop kills all processes of the server (SIGKILL) and leaves its files as they are, its lock file
+// included: what was not committed is gone, and the next start finds a crash, and recovers.
 func (o *Own) Stop(t testing.TB) {
 	t.Helper()
+	if o.running != nil {
+		o.kill(t)
+	}
 	o.end(t, keepWord)
 }
-
-// Pid gives the process that all processes of the server descend from.
-func (o *Own) Pid() int { return o.running.Process.Pid }
 
 // end gives the watchdog a word, and waits until it has done what that says.
 func (o *Own) end(t testing.TB, word string) {

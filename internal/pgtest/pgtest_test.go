@@ -2,9 +2,16 @@ package pgtest_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/claimrail/claimrail/internal/pgtest"
 )
@@ -64,6 +71,52 @@ func TestOwn(t *testing.T) {
 	server.Start(t)
 	if got := query[int](t, url, "SELECT sum(n) FROM marks"); got != 1 {
 		t.Errorf("sum: got %d, want 1", got)
+	}
+}
+
+// A stopped server was killed, and not asked to go: it has not taken its lock file away, none of its
+// processes has told a client, and none is left. It starts again all the same.
+func TestOwnIsKilled(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("the processes of a server can be listed on Linux only")
+	}
+	folder, err := os.MkdirTemp("", "claimrail-postgres-killed-") // short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := pgtest.StartOwnIn(t, folder)
+	config, err := pgx.ParseConfig(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := ""
+	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) { said = notice.Message }
+	session, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = session.Close(context.WithoutCancel(t.Context())) }()
+	processes := server.Processes()
+	if len(processes) < 3 {
+		t.Fatalf("got processes %v, want the server's first, its helpers, and that of the session", processes)
+	}
+	server.Stop(t)
+	var refused *pgconn.PgError
+	if _, err := session.Exec(t.Context(), "SELECT 1"); err == nil || errors.As(err, &refused) || said != "" {
+		t.Errorf("session of a killed server: got %v, and it was told %q, want the end of the connection and no word", err, said)
+	}
+	if _, err := os.Stat(filepath.Join(folder, "data", "postmaster.pid")); err != nil {
+		t.Errorf("lock file of a killed server: got %v, want it left behind", err)
+	}
+	for _, pid := range processes {
+		if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !strings.Contains(string(state), ") Z ") {
+			t.Errorf("process %d of a killed server is there: %s", pid, state)
+		}
+	}
+	server.Start(t)
+	if got := query[int](t, server.URL(), "SELECT 1"); got != 1 {
+		t.Errorf("after the kill: got %d, want 1", got)
 	}
 }
 
