@@ -22,18 +22,32 @@ const seedVariable = "E2E_SEED"
 // newRandom gives a source that can be had again from what it logs.
 func newRandom(t *testing.T) *rand.Rand {
 	t.Helper()
-	seed := newSeed()
+	seed := newSeed(t)
 	t.Logf("%s=%d go test -run '^%s$' draws the same again", seedVariable, seed, t.Name())
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // newSeed gives what the variable says, or a number of this run.
-func newSeed() uint64 {
-	seed, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64)
+func newSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed, err := readSeed(os.Getenv(seedVariable))
 	if err != nil {
-		seed = rand.Uint64()
+		t.Fatal(err)
 	}
 	return seed
+}
+
+// readSeed reads a seed, and draws one where the text is empty. A text that is none is an error: what
+// is drawn in its place would be taken for what was asked for.
+func readSeed(text string) (uint64, error) {
+	if text == "" {
+		return rand.Uint64(), nil
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: got %q, want a whole number, as a run before has printed it", seedVariable, text)
+	}
+	return seed, nil
 }
 
 // size gives the number that a variable is set to, or the usual one.

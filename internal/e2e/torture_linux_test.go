@@ -45,8 +45,9 @@ func TestTorture(t *testing.T) {
 	if os.Getenv(tortureVariable) == "" {
 		t.Skip("it takes minutes, and root: make torture runs it")
 	}
-	seed := newSeed()
+	seed := newSeed(t)
 	var rows []*row
+	var names []string
 	for _, rig := range []struct {
 		name string
 		run  func(*torture)
@@ -65,6 +66,7 @@ func TestTorture(t *testing.T) {
 		{"commit", (*torture).cutCommits},
 		{"poison", (*torture).poison},
 	} {
+		names = append(names, rig.name)
 		r := &row{name: rig.name, history: newHistory()}
 		t.Run(rig.name, func(t *testing.T) {
 			rows = append(rows, r)
@@ -73,8 +75,20 @@ func TestTorture(t *testing.T) {
 			rig.run(&torture{T: t, random: rand.New(rand.NewPCG(seed, 0)), row: r})
 		})
 	}
+	if err := noRig(rows, names); err != nil {
+		t.Fatal(err)
+	}
 	t.Logf("\n%s", tortureTable(rows))
 	t.Logf("make torture SEED=%d draws the same again; with RIG=NAME one rig alone", seed)
+}
+
+// noRig is the error where none of the rigs ran: somebody has asked for one that is not there, and
+// would take nothing for all being well.
+func noRig(ran []*row, names []string) error {
+	if len(ran) > 0 {
+		return nil
+	}
+	return fmt.Errorf("no rig ran: give RIG the name of one: %s", strings.Join(names, ", "))
 }
 
 // tortureTable writes a line for each rig, and one for all.
