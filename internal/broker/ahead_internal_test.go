@@ -27,11 +27,11 @@ func TestAheadSee(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var a ahead
+			var a Ahead
 			now := time.Unix(0, 0)
 			for i, look := range looks {
 				now = now.Add(look.after)
-				if got := a.see(look.delivered, look.last, now); got != look.want {
+				if got := a.See(look.delivered, look.last, now); got != look.want {
 					t.Errorf("look %d, consumer at %d, stream at %d: got %t, want %t", i, look.delivered, look.last, got, look.want)
 				}
 			}
