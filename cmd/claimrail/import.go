@@ -70,7 +70,9 @@ that of the claims stored, those that were there already included.
 Without --server, 'claimrail serve' delivers the claims to payments when it runs next.
 With it, the server imports the file, also if this command ends before.
 
-Exit code 1 means that at least one claim was rejected, or a file could not be read.`,
+Exit code 1 means that at least one claim was rejected, a file could not be read, or,
+of X12, that a set, group or interchange is at fault: where one is cut off, claims may be
+missing.`,
 		Example: `  claimrail import claim_1234.csv
   claimrail import january.csv --rejects january-rejects.csv
   claimrail import january.csv february.csv.gz --json
@@ -147,7 +149,8 @@ type fileReport struct {
 	Stored     []importedClaim `json:"stored"`   // the first 20; none with --server
 	Faults     []bulk.Fault    `json:"faults"`   // the first 50
 	FaultCount int             `json:"fault_count"`
-	Error      string          `json:"error,omitempty"` // why the rest of the file was not read
+	PartFaults int             `json:"part_fault_count"` // of these: of whole sets, groups and interchanges of X12
+	Error      string          `json:"error,omitempty"`  // why the rest of the file was not read
 }
 
 // importedClaim is a claim that is stored.
@@ -188,7 +191,7 @@ func (p *program) importFiles(ctx context.Context, o *importOptions, names []str
 	defer func() { err = errors.Join(err, to.close()) }()
 	report := importReport{Files: []*fileReport{}}
 	var errs []error
-	rejected, accepted := int64(0), int64(0)
+	rejected, accepted, partFaults := int64(0), int64(0), 0
 	for _, name := range names {
 		file := &fileReport{File: name, DryRun: o.dryRun, Stored: []importedClaim{}, Faults: []bulk.Fault{}}
 		report.Files = append(report.Files, file)
@@ -197,12 +200,12 @@ func (p *program) importFiles(ctx context.Context, o *importOptions, names []str
 			file.Error = failed.Error()
 			errs = append(errs, failed)
 		}
-		rejected, accepted = rejected+file.Rejected, accepted+file.Accepted
+		rejected, accepted, partFaults = rejected+file.Rejected, accepted+file.Accepted, partFaults+file.PartFaults
 		if err := p.tell(file, failed); err != nil {
 			return err
 		}
 		_, bad := errors.AsType[*fileError](failed)
-		if failed != nil && !bad || o.onError == onErrorStop && (bad || file.Rejected > 0) {
+		if failed != nil && !bad || o.onError == onErrorStop && (bad || file.Rejected > 0 || file.PartFaults > 0) {
 			break // the next would fare no better, or is not wanted
 		}
 	}
@@ -214,6 +217,10 @@ func (p *program) importFiles(ctx context.Context, o *importOptions, names []str
 	}
 	if rejected > 0 {
 		errs = append(errs, hint(fmt.Errorf("%d claims were rejected", rejected), "%s", o.remedy()))
+	}
+	if partFaults > 0 {
+		errs = append(errs, hint(fmt.Errorf("%d faults of sets, groups and interchanges: claims may be missing", partFaults),
+			"have the file sent again, whole, and import it: what is stored already is not stored twice"))
 	}
 	return errors.Join(errs...)
 }
@@ -313,6 +320,9 @@ func (r *fileReport) addFaults(faults []intake.Fault) {
 }
 
 func (r *fileReport) addFault(f bulk.Fault) {
+	if f.Part != "" {
+		r.PartFaults++
+	}
 	if r.FaultCount++; r.FaultCount <= maxToldFaults {
 		r.Faults = append(r.Faults, f)
 	}
@@ -371,8 +381,11 @@ func (r *fileReport) writeText(w io.Writer) error {
 		}
 	}
 	note := ""
+	if r.PartFaults > 0 {
+		note = fmt.Sprintf("; %d faults of sets, groups and interchanges", r.PartFaults)
+	}
 	if r.DryRun {
-		note = " (dry run: nothing was stored)"
+		note += " (dry run: nothing was stored)"
 	}
 	_, err := fmt.Fprintf(w, "%s: %d rows, %d claims: %d accepted, %d duplicates, %d rejected, %d warnings; net fee %s%s\n",
 		r.File, r.Rows, r.Claims, r.Accepted, r.Duplicates, r.Rejected, r.Warnings, r.NetFee, note)

@@ -20,13 +20,14 @@ type Fault struct {
 	Column  string `json:"column,omitempty" doc:"the field's name in the file" example:"Provider NPI"`
 	Code    string `json:"code" doc:"stable word for programs" example:"npi-digits"`
 	Found   string `json:"found,omitempty" doc:"the form of what was found: 9 stands for a digit, A for a letter" example:"99999"`
+	Part    string `json:"part,omitempty" doc:"of X12: set, group, interchange or segments, where that is at fault, and no single claim"`
 	Message string `json:"message" doc:"what to change" example:"an NPI must have exactly 10 digits"`
 }
 
 // NewFault gives a fault as it is told.
 func NewFault(f *intake.Fault) Fault {
 	return Fault{
-		Row: f.Row, Segment: f.Segment, Line: f.Line, Field: f.Field.String(), Column: f.Column, Code: f.Code, Found: f.Found, Message: f.Message,
+		Row: f.Row, Segment: f.Segment, Line: f.Line, Field: f.Field.String(), Column: f.Column, Code: f.Code, Found: f.Found, Part: f.Part, Message: f.Message,
 	}
 }
 

@@ -47,6 +47,7 @@ type Fault struct {
 	Code     string
 	Severity claim.Severity
 	Found    string // the form of what was found: see Mask; empty where nothing was
+	Part     string // of X12, where it is of no single claim: "set", "group", "interchange", or "segments" between sets
 	Message  string // what to change
 }
 

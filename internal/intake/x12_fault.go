@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/x12"
 )
 
 // Faults gives all that is wrong with a claim, by segment: what the parcel was refused for, and
@@ -12,6 +13,7 @@ import (
 // call it.
 func (x *X12Reader) Faults(parcel *Parcel, found []claim.Violation) []Fault {
 	source := parcel.X12
+	whole := partName(source)
 	faults := make([]Fault, 0, len(parcel.Refused)+len(found))
 	type place struct {
 		x12Place
@@ -25,7 +27,7 @@ func (x *X12Reader) Faults(parcel *Parcel, found []claim.Violation) []Fault {
 		told[place{at, v.Code}] = true
 		fault := Fault{
 			Segment: source.part.First + int(at.segment), Line: source.part.Line, Field: v.Field, Column: at.element,
-			Code: v.Code, Severity: v.Severity, Found: maskOf(v.Found), Message: v.Message,
+			Code: v.Code, Severity: v.Severity, Found: maskOf(v.Found), Message: v.Message, Part: whole,
 		}
 		if int(at.segment) < source.part.Len() {
 			fault.Line = source.part.LineOf(int(at.segment))
@@ -46,6 +48,22 @@ func (x *X12Reader) Faults(parcel *Parcel, found []claim.Violation) []Fault {
 	}
 	slices.SortStableFunc(faults, func(a, b Fault) int { return a.Segment - b.Segment })
 	return faults
+}
+
+// partName says what is refused where that is no single claim; "" of a claim.
+func partName(source *X12Source) string {
+	switch part := source.part; {
+	case source.body.end > 0:
+		return ""
+	case part.Kind == x12.Stray:
+		return "segments"
+	case part.Kind != x12.Envelope:
+		return "set"
+	case part.Group != nil:
+		return "group"
+	default:
+		return "interchange"
+	}
 }
 
 // follows tells whether a violation only follows from what a parcel was refused for.
