@@ -268,6 +268,9 @@ func (e *fileError) Unwrap() error { return e.err }
 // goOnHint is what to do after an import that was interrupted.
 const goOnHint = "run the same command again: it goes on where it stopped, and stores nothing twice"
 
+// unwrittenHint is what to do where the import itself came to its end.
+const unwrittenHint = "make room, and run the same command again: it stores nothing twice, and writes the file anew"
+
 // explainImport says what an error of a pass means for whoever started it.
 func explainImport(ctx context.Context, file string, err error) error {
 	switch {

@@ -126,7 +126,22 @@ func (l *localImporter) take(ctx context.Context, from source, o *importOptions,
 	if _, bad := errors.AsType[*fileError](err); err != nil && (!bad || pass == nil) {
 		return err // what is written is not whole
 	}
-	return errors.Join(err, papers.Close(), rejects.commit(), acknowledgement.commit())
+	return errors.Join(err, putInPlace(papers, rejects, acknowledgement))
+}
+
+// putInPlace ends what is written of a pass, and puts it in its place. What could not be written to
+// its end, as on a full disk, is left to be dropped: it would look whole.
+func putInPlace(papers *bulk.Papers, files ...*outFile) error {
+	err := papers.Close()
+	for _, file := range files {
+		if err == nil {
+			err = file.commit()
+		}
+	}
+	if err != nil {
+		return hint(err, unwrittenHint)
+	}
+	return nil
 }
 
 // newPass opens the file.

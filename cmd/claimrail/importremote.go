@@ -99,8 +99,11 @@ func (r *remoteImporter) takeIn(ctx context.Context, from source, o *importOptio
 		err = r.fetch(ctx, acknowledgement, report, i.ImportID, store.AcknowledgementPart)
 	}
 	if i.State == store.ImportFailed {
-		// Without a readable file there may be nothing to fetch either.
-		return &bulk.FileError{Err: errors.New(i.Error)}
+		failed := &bulk.FileError{Err: errors.New(i.Error)}
+		if err != nil { // without a readable file there may be nothing to fetch either
+			return hint(failed, "correct the file and import it again: what is stored already is not stored twice")
+		}
+		return failed
 	}
 	return err
 }
@@ -234,9 +237,12 @@ func (r *remoteImporter) fetch(ctx context.Context, into *outFile, report *fileR
 		return nil
 	}
 	if err := r.part(ctx, into.file, report, id, kind); err != nil {
-		return fmt.Errorf("write %s: %w", into.path, err)
+		return hint(fmt.Errorf("write %s: %w", into.path, bare(err)), unwrittenHint)
 	}
-	return into.commit()
+	if err := into.commit(); err != nil {
+		return hint(err, unwrittenHint)
+	}
+	return nil
 }
 
 // part downloads a file about the import.
