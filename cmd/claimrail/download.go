@@ -7,17 +7,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/claimrail/claimrail/internal/export"
 	"github.com/claimrail/claimrail/internal/payment"
 	"github.com/claimrail/claimrail/internal/store"
 )
-
-// downloadStall is how long a download may stand still.
-const downloadStall = 60 * time.Second
-
-var errStalled = errors.New("nothing came for " + downloadStall.String())
 
 // ExportClaims implements system.
 func (r *remote) ExportClaims(ctx context.Context, to io.Writer, format export.Format, filter store.Filter) error {
@@ -49,10 +43,8 @@ func (r *remote) export(ctx context.Context, to io.Writer, format export.Format,
 // download writes the body of an answer, which may be of any length and take any time, as
 // long as it moves. That it ends early is an error.
 func (r *remote) download(ctx context.Context, to io.Writer, kind string, query url.Values, path ...string) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stalled := time.AfterFunc(downloadStall, func() { cancel(errStalled) })
-	defer stalled.Stop()
+	ctx, stall := watchStall(ctx, r.stall)
+	defer stall.close()
 	target := r.server.JoinPath(path...)
 	target.RawQuery = query.Encode()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
@@ -74,7 +66,7 @@ func (r *remote) download(ctx context.Context, to io.Writer, kind string, query 
 	if answer.Header.Get("Content-Type") != kind {
 		return hint(fmt.Errorf("answer of %s: not that of claimrail", r.server.Redacted()), "is --server the URL of 'claimrail serve'?")
 	}
-	body := &watchedReader{from: answer.Body, stalled: stalled}
+	body := &watchedReader{from: answer.Body, stall: stall}
 	if _, err := io.Copy(to, body); err != nil {
 		if body.err == nil {
 			return err // of to
@@ -82,30 +74,4 @@ func (r *remote) download(ctx context.Context, to io.Writer, kind string, query 
 		return hint(fmt.Errorf("%s ended the download before its end: %w", r.server.Redacted(), causeOf(ctx, err)), "try again; its log says what happened")
 	}
 	return nil
-}
-
-// causeOf gives the reason why ctx ended, where it did, in place of the error that says that it did.
-func causeOf(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
-}
-
-// watchedReader bounds each wait for bytes, and keeps the error that ended them. How long their
-// taker needs does not count.
-type watchedReader struct {
-	from    io.Reader
-	stalled *time.Timer
-	err     error // but for io.EOF
-}
-
-func (w *watchedReader) Read(into []byte) (int, error) {
-	w.stalled.Reset(downloadStall)
-	n, err := w.from.Read(into)
-	w.stalled.Stop()
-	if err != nil && err != io.EOF {
-		w.err = err
-	}
-	return n, err
 }

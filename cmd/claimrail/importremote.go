@@ -23,7 +23,6 @@ import (
 // Limits of an import over a server.
 const (
 	askEvery      = 500 * time.Millisecond // how far it has come
-	maxSilence    = 60 * time.Second       // how long a server may be away meanwhile; a restart is shorter
 	maxFaultBytes = 64 << 10
 )
 
@@ -31,7 +30,7 @@ const (
 type remoteImporter struct {
 	*remote
 	program  *program
-	transfer *http.Client // has no timeout: a file may take any time, as long as it moves
+	transfer *http.Client // has no timeout: a file may take any time, as long as it moves; see stall
 }
 
 func (p *program) openRemoteImporter() (*remoteImporter, error) {
@@ -135,7 +134,9 @@ func (r *remoteImporter) upload(ctx context.Context, from source, o *importOptio
 	}
 	target := r.server.JoinPath("v1", "imports")
 	target.RawQuery = query.Encode()
-	sent := &countingReader{from: from.file}
+	ctx, stall := watchStall(ctx, r.stall)
+	defer stall.close()
+	sent := &countingReader{from: from.file, stall: stall}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), sent)
 	if err != nil {
 		return i, errors.New("make request: the URL of --server can not be used")
@@ -148,20 +149,22 @@ func (r *remoteImporter) upload(ctx context.Context, from source, o *importOptio
 	return i, err
 }
 
-// countingReader counts what is read of it.
+// countingReader counts what is read of it: what is sent, so that it moves.
 type countingReader struct {
-	from io.Reader
-	read atomic.Int64
+	from  io.Reader
+	stall *stall
+	read  atomic.Int64
 }
 
 // Read implements io.Reader.
 func (c *countingReader) Read(into []byte) (int, error) {
 	n, err := c.from.Read(into)
 	c.read.Add(int64(n))
+	c.stall.moved()
 	return n, err
 }
 
-// await asks until the import has ended. A server that is away for a moment is waited for.
+// await asks until the import has ended. A server that is away for less than maxStall is waited for.
 func (r *remoteImporter) await(ctx context.Context, i api.Import, name string) (api.Import, error) {
 	var read atomic.Int64
 	shown := r.program.follow(ctx, name, i.Bytes, read.Load)
@@ -174,17 +177,25 @@ func (r *remoteImporter) await(ctx context.Context, i api.Import, name string) (
 		case <-ctx.Done():
 			return i, ctx.Err()
 		}
-		next, err := api.Import{}, error(nil)
-		if err = r.get(ctx, nil, &next, "v1", "imports", i.ImportID); err == nil {
+		next, err := r.ask(ctx, i.ImportID)
+		if err == nil {
 			i, heard = next, time.Now()
 			read.Store(i.ReadBytes)
 			continue
 		}
-		if refused, ok := errors.AsType[*refusedError](err); ok && refused.Status < http.StatusInternalServerError || time.Since(heard) > maxSilence {
+		if refused, ok := errors.AsType[*refusedError](err); ok && refused.Status < http.StatusInternalServerError || time.Since(heard) > r.stall {
 			return i, err
 		}
 	}
 	return i, nil
+}
+
+// ask asks how far an import has come.
+func (r *remoteImporter) ask(ctx context.Context, id string) (i api.Import, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.stall, stalled(r.stall))
+	defer cancel()
+	err = r.get(ctx, nil, &i, "v1", "imports", id)
+	return i, err
 }
 
 // countRemote takes over the counts of a server.

@@ -31,6 +31,7 @@ const (
 type remote struct {
 	server *url.URL
 	client *http.Client
+	stall  time.Duration // maxStall, but in tests
 }
 
 var _ system = (*remote)(nil)
@@ -40,7 +41,7 @@ func newRemote(server string) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &remote{server: parsed, client: &http.Client{
+	return &remote{server: parsed, stall: maxStall, client: &http.Client{
 		Timeout: remoteTimeout,
 		// A redirect would send a claim, or a password, to where nobody asked.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -183,12 +184,12 @@ func (r *remote) doWith(client *http.Client, request *http.Request, into any) er
 	request.Header.Set("Accept", "application/json")
 	answer, err := client.Do(request)
 	if err != nil {
-		return r.unreachable(err)
+		return r.unreachable(causeOf(request.Context(), err))
 	}
 	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes+1))
 	if err != nil {
-		return r.unreachable(err)
+		return r.unreachable(causeOf(request.Context(), err))
 	}
 	if len(text) > maxAnswerBytes {
 		return fmt.Errorf("answer of %s: longer than %d bytes", r.server.Redacted(), maxAnswerBytes)
