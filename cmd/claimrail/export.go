@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -189,39 +188,23 @@ func (c *counter) Write(piece []byte) (int, error) {
 	return n, err
 }
 
-// writeWhole writes a file beside the one that is meant, for this user's eyes only, and gives
-// it the name when it is whole and on the disk. So there is the file before or the one after, never half of one.
+// writeWhole writes a file that is there only when it is whole and on the disk. So there is the file
+// before or the one after, never half of one.
 func writeWhole(ctx context.Context, path string, write func(io.Writer) error) (size int64, err error) {
-	if resolved, err := filepath.EvalSymlinks(path); err == nil {
-		path = resolved
-	}
-	switch info, err := os.Stat(path); {
-	case err == nil && !info.Mode().IsRegular():
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return 0, misuse(fmt.Errorf("%s is not a file", path), "name a file; without --output it goes to standard output")
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return 0, fmt.Errorf("write file: %w", err)
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part") // of mode 0600
+	out, err := createOut(path)
 	if err != nil {
-		return 0, fmt.Errorf("write file: %w", err)
+		return 0, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, file.Close(), os.Remove(file.Name()))
-		}
-	}()
-	counted := &counter{to: file}
-	if err := write(counted); err != nil {
+	defer out.drop()
+	counted := &counter{to: out.file}
+	if err = write(counted); err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		return 0, fmt.Errorf("%s is not written: %w", path, err)
 	}
-	if err := ctx.Err(); err != nil {
-		return 0, fmt.Errorf("%s is not written: %w", path, err)
-	}
-	if err := file.Sync(); err != nil {
-		return 0, fmt.Errorf("write file: %w", err)
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return 0, fmt.Errorf("write file: %w", err)
-	}
-	return counted.bytes, file.Close()
+	return counted.bytes, out.commit()
 }

@@ -11,8 +11,6 @@ import (
 	"testing"
 )
 
-const importHeader = "claim number,service date,submitted procedure,quadrant,plan group number,subscriber number,provider npi,provider fees,allowed fees,member coinsurance,member copay\n"
-
 // newSmallDisk mounts a file system of 8 KiB. Where nobody may mount, the test
 // is skipped.
 func newSmallDisk(t *testing.T) string {
