@@ -72,6 +72,28 @@ func holder(dir string) (pid, command, url string) {
 	return lines[0], lines[1], lines[2]
 }
 
+// spareData refuses to write a file, which a flag names, where the data is.
+func (c *config) spareData(flag, path string) error {
+	if path == "" {
+		return nil
+	}
+	place, err := placeOf(path)
+	if err != nil {
+		return nil // writing it says so
+	}
+	data, err := placeOf(c.DataDir)
+	if err != nil {
+		return nil
+	}
+	name, inside := strings.CutPrefix(place, data+string(filepath.Separator))
+	ours := inside && (name == lockFile || strings.HasPrefix(name, claimsFile) || strings.HasPrefix(name, paymentsFile) ||
+		strings.HasPrefix(name, natsDir+string(filepath.Separator)))
+	if ours || sameFile(path, filepath.Join(data, claimsFile)) || sameFile(path, filepath.Join(data, paymentsFile)) {
+		return misuse(fmt.Errorf("%s %s: it is a file of the data directory", flag, path), "give it another name")
+	}
+	return nil
+}
+
 // bare takes the path off an error of the file system; the caller names it.
 func bare(err error) error {
 	if at, ok := errors.AsType[*fs.PathError](err); ok {

@@ -21,7 +21,7 @@ func newExportCommand(p *program) *cobra.Command {
 		Use:   "export",
 		Short: "Write claims, payments or dead letters as a file",
 		Long: `Write claims, payments or dead letters as a file, CSV or NDJSON, of any length. It goes to standard output, or with
---output to a file that is there only when it is whole.`,
+--output to a file that is there only when it is whole. A file that is there already is replaced with --force alone.`,
 		Example: `  claimrail export claims --output claims.csv
   claimrail export claims --status dead_lettered --format ndjson
   claimrail export payments --npi 1497775530
@@ -34,11 +34,15 @@ func newExportCommand(p *program) *cobra.Command {
 }
 
 // exportFlags say where an export goes, and in which form.
-type exportFlags struct{ format, output string }
+type exportFlags struct {
+	format, output string
+	force          bool
+}
 
 func (f *exportFlags) bind(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.format, "format", "", "write `FORMAT`: csv or ndjson (default: as the name of the file says, else csv)")
-	cmd.Flags().StringVarP(&f.output, "output", "o", "", "write to this `FILE`, and replace it where it is there")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "", "write to this `FILE`")
+	cmd.Flags().BoolVar(&f.force, "force", false, "replace the FILE of --output where it is there")
 	mustComplete(cmd, "format", string(export.CSV), string(export.NDJSON))
 }
 
@@ -156,6 +160,13 @@ func (p *program) export(ctx context.Context, things string, out *exportFlags, w
 	if err != nil {
 		return err
 	}
+	c, err := p.loadConfig()
+	if err != nil {
+		return err
+	}
+	if err := c.spareData("--output", out.output); err != nil {
+		return err
+	}
 	return p.withSystem("export "+things, func(s system) error {
 		if out.output == "" || out.output == "-" {
 			counted := &counter{to: p.stdout}
@@ -167,7 +178,7 @@ func (p *program) export(ctx context.Context, things string, out *exportFlags, w
 			}
 			return nil
 		}
-		size, err := writeWhole(ctx, out.output, func(to io.Writer) error { return write(s, to, format) })
+		size, err := writeWhole(ctx, out.output, out.force, func(to io.Writer) error { return write(s, to, format) })
 		if err != nil {
 			return err
 		}
@@ -190,11 +201,14 @@ func (c *counter) Write(piece []byte) (int, error) {
 
 // writeWhole writes a file that is there only when it is whole and on the disk. So there is the file
 // before or the one after, never half of one.
-func writeWhole(ctx context.Context, path string, write func(io.Writer) error) (size int64, err error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+func writeWhole(ctx context.Context, path string, replace bool, write func(io.Writer) error) (size int64, err error) {
+	switch info, err := os.Stat(path); {
+	case err == nil && !info.Mode().IsRegular():
 		return 0, misuse(fmt.Errorf("%s is not a file", path), "name a file; without --output it goes to standard output")
+	case err == nil && !replace:
+		return 0, misuse(fmt.Errorf("%s is there already", path), "name another with --output, or add --force to replace it")
 	}
-	out, err := createOut(path)
+	out, err := createOut(path, replace)
 	if err != nil {
 		return 0, err
 	}

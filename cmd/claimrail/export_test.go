@@ -42,7 +42,7 @@ func TestExportBrokenOff(t *testing.T) {
 			if err := os.WriteFile(file, []byte("before"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			for _, output := range [][]string{{"--output", file}, nil} {
+			for _, output := range [][]string{{"--output", file, "--force"}, nil} {
 				var out, messages bytes.Buffer
 				args := append([]string{"export", "claims", "--server", server.URL}, output...)
 				if code := run(t.Context(), args, strings.NewReader(""), &out, &messages, nil); code != exitFailed {

@@ -40,6 +40,7 @@ type importOptions struct {
 	dryRun  bool
 	rejects string // file; empty: none
 	ack     string // file; empty: none
+	force   bool   // these may take the place of others
 
 	asked intake.Format // what format says
 }
@@ -64,7 +65,8 @@ A claim is stored whole or not at all. Interrupted in any way, the same command 
 where it stopped, and stores nothing twice: claims are known by their claim number, else
 by the file and the row. What is wrong is told as file:line: field: what to change
 (code); with --rejects, the rows of the claims that were rejected are written to a file
-of the same form, to be corrected and imported. Amounts are US dollars; the net fee is
+of the same form, to be corrected and imported. A file that is there already is left as it
+is, and that is an error, unless it is what would be written, or --force is given. Amounts are US dollars; the net fee is
 that of the claims stored, those that were there already included.
 
 Without --server, 'claimrail serve' delivers the claims to payments when it runs next.
@@ -96,6 +98,7 @@ missing.`,
 	flags.StringVar(&o.onError, "on-error", onErrorContinue, "at a claim that is rejected, do this: `WHAT` is continue or stop")
 	flags.StringVar(&o.rejects, "rejects", "", "write the claims that are rejected to this `FILE`, to be corrected and imported")
 	flags.StringVar(&o.ack, "ack", "", "write the acknowledgement of an X12 file to this `FILE`")
+	flags.BoolVar(&o.force, "force", false, "replace the files of --rejects and --ack where they hold something else")
 	mustComplete(cmd, "format", bulk.Formats()...)
 	mustComplete(cmd, "on-error", onErrorContinue, onErrorStop)
 	return cmd
@@ -116,12 +119,14 @@ func (o *importOptions) check(files []string) (err error) {
 		if len(files) > 1 {
 			return misuse(fmt.Errorf("%s is for one file, and %d are given", out.flag, len(files)), "import the files one by one")
 		}
-		if same, err := sameFile(out.path, files[0]); err != nil || same {
-			return misuse(errors.Join(err, fmt.Errorf("%s %s: it is the file to be imported, or can not be told from it", out.flag, out.path)),
-				"give it another name")
+		if out.path == stdoutName {
+			return misuse(fmt.Errorf("%s -: it can not go to standard output, where the counts are", out.flag), "give the path of a file")
+		}
+		if files[0] != stdinName && sameFile(out.path, files[0]) {
+			return misuse(fmt.Errorf("%s %s: it is the file to be imported", out.flag, out.path), "give it another name")
 		}
 	}
-	if o.rejects != "" && o.rejects == o.ack {
+	if o.rejects != "" && o.ack != "" && sameFile(o.rejects, o.ack) {
 		return misuse(errors.New("--rejects and --ack name the same file"), "give them two names")
 	}
 	return nil
@@ -182,6 +187,12 @@ func (p *program) importFiles(ctx context.Context, o *importOptions, names []str
 	debug.SetMemoryLimit(importMemory)
 	c, err := p.loadConfig()
 	if err != nil {
+		return err
+	}
+	if err := c.spareData("--rejects", o.rejects); err != nil {
+		return err
+	}
+	if err := c.spareData("--ack", o.ack); err != nil {
 		return err
 	}
 	to, err := p.openImporter(ctx, c, o)

@@ -105,12 +105,12 @@ func (l *localImporter) close() error {
 
 // take implements importer.
 func (l *localImporter) take(ctx context.Context, from source, o *importOptions, report *fileReport) error {
-	rejects, err := createOut(o.rejects)
+	rejects, err := createOut(o.rejects, o.force)
 	if err != nil {
 		return err
 	}
 	defer rejects.drop()
-	acknowledgement, err := createOut(o.ack)
+	acknowledgement, err := createOut(o.ack, o.force)
 	if err != nil {
 		return err
 	}

@@ -66,12 +66,12 @@ func (r *remoteImporter) takeIn(ctx context.Context, from source, o *importOptio
 	if err := check(from, o, report); err != nil {
 		return err
 	}
-	rejects, err := createOut(o.rejects)
+	rejects, err := createOut(o.rejects, o.force)
 	if err != nil {
 		return err
 	}
 	defer rejects.drop()
-	acknowledgement, err := createOut(o.ack)
+	acknowledgement, err := createOut(o.ack, o.force)
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,22 +24,25 @@ const maxPartTries = 10
 // written it is locked: one that is not was left by a process that is gone, and goes with the next
 // that writes to the same place.
 type outFile struct {
-	path string
-	file *os.File // nil where no file is wanted
-	lock *flock.Flock
+	path    string // as it was given
+	place   string // behind all links
+	replace bool
+	file    *os.File // nil where no file is wanted
+	lock    *flock.Flock
 }
 
-// createOut begins a file. It holds PHI: nobody else may read it.
-func createOut(path string) (*outFile, error) {
+// createOut begins a file. It holds PHI: nobody else may read it. Only with replace it may take the
+// place of a file with other content.
+func createOut(path string, replace bool) (*outFile, error) {
 	if path == "" {
 		return &outFile{}, nil
 	}
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, hint(fmt.Errorf("write %s: it is no file", path), "give the path of a file")
 	}
-	place := path
-	if resolved, err := filepath.EvalSymlinks(path); err == nil {
-		place = resolved
+	place, err := placeOf(path)
+	if err != nil {
+		place = path // and its folder says what is wrong
 	}
 	removeLeftParts(place)
 	for range maxPartTries {
@@ -46,7 +51,7 @@ func createOut(path string) (*outFile, error) {
 			return nil, hint(fmt.Errorf("write %s: %w", path, bare(err)), "give the path of a file in a directory that exists and can be written")
 		}
 		if file != nil {
-			return &outFile{place, file, lock}, nil
+			return &outFile{path, place, replace, file, lock}, nil
 		}
 	}
 	return nil, fmt.Errorf("write %s: what was begun of it beside it is removed again and again", path)
@@ -106,8 +111,11 @@ func (o *outFile) commit() error {
 		return nil
 	}
 	err := errors.Join(o.file.Sync(), o.file.Close())
+	if err == nil && !o.replace {
+		err = refuseOther(o.file.Name(), o.place)
+	}
 	if err == nil {
-		err = os.Rename(o.file.Name(), o.path)
+		err = os.Rename(o.file.Name(), o.place)
 	}
 	if err != nil {
 		_ = os.Remove(o.file.Name())
@@ -116,6 +124,41 @@ func (o *outFile) commit() error {
 	_ = o.lock.Unlock()
 	o.file = nil
 	return err
+}
+
+// errOther: what stands in the place may be somebody's work, such as rejects that were corrected.
+var errOther = &hintedError{
+	err:  errors.New("it is there already, is not what is to be written, and stays as it is"),
+	hint: "move it away, or add --force to replace it, and run the same command again",
+}
+
+// refuseOther refuses to replace a file by one with other content. The same again, as of a command
+// that is run again, loses nothing, nor does a file that is empty.
+func refuseOther(written, place string) error {
+	one, err := os.Open(written)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = one.Close() }()
+	other, err := os.Open(place)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = other.Close() }()
+	left, right := bufio.NewReader(one), bufio.NewReader(other)
+	for empty := true; ; empty = false {
+		x, end := left.ReadByte()
+		y, otherEnd := right.ReadByte()
+		switch {
+		case otherEnd == io.EOF && (end == io.EOF || empty):
+			return nil
+		case end != otherEnd || x != y:
+			return errOther
+		}
+	}
 }
 
 // drop throws away what is not in its place.

@@ -88,12 +88,12 @@ func TestPartsOfOthersStay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first, err := createOut(path)
+	first, err := createOut(path, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.drop()
-	second, err := createOut(path)
+	second, err := createOut(path, true)
 	if err != nil {
 		t.Fatal(err)
 	}

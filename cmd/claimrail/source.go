@@ -102,21 +102,47 @@ func (s stoppable) Read(into []byte) (int, error) {
 	return s.from.Read(into)
 }
 
-// sameFile tells whether two paths are one file. One that is not there is no other.
-func sameFile(a, b string) (bool, error) {
-	if b == stdinName {
-		return false, nil
+// sameFile tells whether two paths are one file, by whatever names. A file that is not there is
+// told by where it would be.
+func sameFile(a, b string) bool {
+	if here, err := placeOf(a); err == nil {
+		if there, err := placeOf(b); err == nil && here == there {
+			return true
+		}
 	}
 	one, err := os.Stat(a)
-	if errors.Is(err, fs.ErrNotExist) {
-		return filepath.Clean(a) == filepath.Clean(b), nil
-	}
 	if err != nil {
-		return false, bare(err)
+		return false
 	}
 	other, err := os.Stat(b)
-	if err != nil {
-		return false, nil // the import says so
+	return err == nil && os.SameFile(one, other) // a hard link
+}
+
+// maxLinks bounds a chain of links.
+const maxLinks = 40
+
+// placeOf gives the path behind all links, also of a file that is not there yet.
+func placeOf(path string) (string, error) {
+	for range maxLinks {
+		resolved, err := filepath.EvalSymlinks(path)
+		if err == nil {
+			return filepath.Abs(resolved)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		folder, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if err != nil {
+			return "", err
+		}
+		path = filepath.Join(folder, filepath.Base(path))
+		target, err := os.Readlink(path) // to what is not there
+		if err != nil {
+			return filepath.Abs(path)
+		}
+		if path = target; !filepath.IsAbs(target) {
+			path = filepath.Join(folder, target)
+		}
 	}
-	return os.SameFile(one, other), nil
+	return "", fmt.Errorf("find %s: more than %d links", path, maxLinks)
 }
