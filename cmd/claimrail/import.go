@@ -64,10 +64,12 @@ file without that column all rows are one claim.
 A claim is stored whole or not at all. Interrupted in any way, the same command goes on
 where it stopped, and stores nothing twice: claims are known by their claim number, else
 by the file and the row. What is wrong is told as file:line: field: what to change
-(code); with --rejects, the rows of the claims that were rejected are written to a file
-of the same form, to be corrected and imported. A file that is there already is left as it
-is, and that is an error, unless it is what would be written, or --force is given. Amounts are US dollars; the net fee is
-that of the claims stored, those that were there already included.
+(code), and of a value its form alone: 9 for a digit, A for a letter. Amounts are US
+dollars; the net fee is that of the claims stored, those that were there already included.
+
+With --rejects, the rows of the claims that were rejected are written to a file of the same
+form, to be corrected and imported. A file that is there already stays, and that is an
+error, unless it is what would be written, or --force is given.
 
 Without --server, 'claimrail serve' delivers the claims to payments when it runs next.
 With it, the server imports the file, also if this command ends before.
@@ -369,12 +371,13 @@ func faultPlace(f *bulk.Fault) string {
 	return place + ": "
 }
 
-// faultForm tells what was found, by its form alone.
+// faultForm tells what was found by its form alone, and that it is no more: a reader takes "99999" for the
+// value otherwise.
 func faultForm(f *bulk.Fault) string {
 	if f.Found == "" {
 		return ""
 	}
-	return fmt.Sprintf("; found %q", f.Found)
+	return fmt.Sprintf("; the value is hidden, its form is %q", f.Found)
 }
 
 // writeText writes the claims of a file, line by line, where they are few; then the counts.
