@@ -111,8 +111,8 @@ type generateReport struct {
 // generate writes a sample, and then tells what is in it: on standard output, unless
 // the claims are there.
 func (p *program) generate(ctx context.Context, f generateFlags) error {
-	if p.server != "" {
-		return misuse(errors.New("generate sends nothing"), "'claimrail generate | claimrail import - --server URL' does")
+	if err := p.refuseServer("generate sends nothing", "'claimrail generate | claimrail import - --server URL' does"); err != nil {
+		return err
 	}
 	if err := f.check(); err != nil {
 		return err

@@ -40,6 +40,9 @@ Exit code 1 means that the server is not ready, or gave no answer.`,
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := p.loadConfig()
+			if err == nil && p.server != "" {
+				err = p.checkServer()
+			}
 			if err != nil {
 				return err
 			}

@@ -252,8 +252,8 @@ func (p *program) openImporter(ctx context.Context, c config, o *importOptions) 
 	if p.server == "" {
 		return p.openLocalImporter(ctx, c, o)
 	}
-	if p.settings["CLAIMRAIL_DATA_DIR"].set {
-		return nil, misuse(errors.New("--server and --data-dir exclude each other"), "leave one of them out")
+	if err := p.checkServer(); err != nil {
+		return nil, err
 	}
 	return p.openRemoteImporter()
 }

@@ -20,6 +20,9 @@ CLAIMRAIL_ROLE=claim-process or payments migrates one of the two.`,
 		Example: "  claimrail migrate\n  CLAIMRAIL_ROLE=payments claimrail migrate --payments-database-url postgres://...",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := p.refuseServer("migrate works on the databases themselves", "run it where they are, with --data-dir, without --server"); err != nil {
+				return err
+			}
 			c, err := p.loadConfig()
 			if err != nil {
 				return err

@@ -30,6 +30,9 @@ ends within 20 seconds. After a crash, start it again: nothing acknowledged is l
   claimrail serve --rules npi-check-digit=error,cdt-pattern=off`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := p.refuseServer("serve is a server itself", "leave --server out; --listen says where it is to be reached"); err != nil {
+				return err
+			}
 			c, err := p.loadConfig()
 			if err == nil {
 				err = c.checkRole()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/url"
 
@@ -58,8 +59,8 @@ func (p *program) withSystem(command string, do func(system) error) (err error) 
 	}
 	var s system = &local{c: c, dir: c.DataDir, command: command, logger: p.logger(c)}
 	if p.server != "" {
-		if p.settings["CLAIMRAIL_DATA_DIR"].set {
-			return misuse(errors.New("--server and --data-dir exclude each other"), "leave one of them out")
+		if err := p.checkServer(); err != nil {
+			return err
 		}
 		if s, err = newRemote(p.server); err != nil {
 			return err
@@ -67,6 +68,25 @@ func (p *program) withSystem(command string, do func(system) error) (err error) 
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	return do(s)
+}
+
+// checkServer refuses flags beside --server that say how to work where the databases are. The same
+// settings of the environment stay for the commands without --server.
+func (p *program) checkServer() error {
+	for _, s := range newSettings() {
+		if !s.serve && p.settings[s.variable].set && s.variable != "CLAIMRAIL_LOG_LEVEL" {
+			return misuse(fmt.Errorf("--server and --%s exclude each other", s.flag), "leave one of them out: the server has settings of its own")
+		}
+	}
+	return nil
+}
+
+// refuseServer refuses --server for a command that asks none.
+func (p *program) refuseServer(why, advice string) error {
+	if p.server == "" {
+		return nil
+	}
+	return misuse(errors.New(why), advice)
 }
 
 // parseServer reads the value of --server. A URL may hold a password: it is never shown.

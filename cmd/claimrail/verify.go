@@ -21,8 +21,8 @@ Exit code 1 means that a breach was found, or that it could not be checked.`,
 		Example: "  claimrail verify\n  claimrail verify --data-dir /var/lib/claimrail --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if p.server != "" {
-				return misuse(errors.New("verify reads the databases themselves"), "run it where they are, with --data-dir, without --server")
+			if err := p.refuseServer("verify reads the databases themselves", "run it where they are, with --data-dir, without --server"); err != nil {
+				return err
 			}
 			c, err := p.loadConfig()
 			if err != nil {
