@@ -21,11 +21,10 @@ const (
 )
 
 // Ids are taken under a lock of the sequences, so that those of a block stand one behind the
-// other. The lock ends with this transaction. It needs no durable commit of its own: that of
-// the batch, which follows, flushes the log up to here, and ids that no batch used may be
-// given again.
+// other. The lock ends with this transaction, whose commit is as durable as that of a batch: a
+// server that crashed and forgot a block would give its ids again, while who took it still has it.
 const (
-	lockIDs = `SELECT pg_advisory_xact_lock('line_ids'::regclass::oid::bigint), set_config('synchronous_commit', 'off', true)`
+	lockIDs = `SELECT pg_advisory_xact_lock('line_ids'::regclass::oid::bigint)`
 	takeIDs = `SELECT setval('claim_seq', nextval('claim_seq') + $1::bigint - 1) - $1::bigint + 1,
 		setval('line_ids', nextval('line_ids') + $2::bigint - 1) - $2::bigint + 1`
 )
