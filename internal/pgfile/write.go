@@ -30,6 +30,12 @@ func (t *Tx) Queue(query string, arguments ...any) *pgx.QueuedQuery {
 	return t.waiting.Queue(query, arguments...)
 }
 
+// AwaitStandbys is a statement after which the commit of its transaction waits for the standbys,
+// where the server has synchronous ones, though nothing was changed. Who only finds a row needs it
+// before saying that it is kept: a commit whose wait was cancelled shows its rows, and only the
+// primary has them. It writes a record that means nothing to the log, and else does nothing.
+const AwaitStandbys = `SELECT pg_logical_emit_message(true, 'claimrail', '') WHERE current_setting('synchronous_standby_names') <> ''`
+
 // Flush sends what waits, and has the answers read.
 func (t *Tx) Flush(ctx context.Context) error {
 	if err := t.readCopies(ctx); err != nil {

@@ -35,6 +35,7 @@ INSERT INTO letter_log (letter_id, at, action, actor, reason) SELECT id, parked_
 			string(letter.Reason), payment.Note(letter.Error), letter.Attempts, body, letter.BodyHash[:], letter.ParkedAt,
 			letter.Providers, ownActor)
 		tx.Queue(`DELETE FROM failures WHERE message_id = $1`, letter.MessageID)
+		tx.Queue(pgfile.AwaitStandbys) // it may be there already
 		return nil
 	})
 }

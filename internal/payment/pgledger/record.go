@@ -191,6 +191,7 @@ func (b *book) compare(ctx context.Context, tx *pgfile.Tx) error {
 		return nil
 	}
 	claimIDs, versions := columns(missing)
+	tx.Queue(pgfile.AwaitStandbys)
 	tx.Queue(selectHashes, claimIDs, versions).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var key event.Key

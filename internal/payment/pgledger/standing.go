@@ -13,6 +13,7 @@ import (
 	"github.com/claimrail/claimrail/internal/event"
 	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/payment"
+	"github.com/claimrail/claimrail/internal/pgfile"
 )
 
 const selectStandings = `
@@ -23,8 +24,8 @@ FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS asked (claim_id, versio
 LEFT JOIN payments   ON payments.claim_id   = asked.claim_id AND payments.version   = asked.version
 LEFT JOIN tombstones ON tombstones.claim_id = asked.claim_id AND tombstones.version = asked.version`
 
-// Standings implements payment.Ledger. It is one statement, so that all of the
-// answer holds at the same moment.
+// Standings implements payment.Ledger. It is one statement, so that all of the answer holds at the
+// same moment; and the standbys have what it says, since claims are settled by it.
 func (l *Ledger) Standings(ctx context.Context, keys []event.Key) ([]event.Standing, error) {
 	switch {
 	case len(keys) > event.MaxAsked:
@@ -35,17 +36,17 @@ func (l *Ledger) Standings(ctx context.Context, keys []event.Key) ([]event.Stand
 	claimIDs, versions := columns(keys)
 	standings := make([]event.Standing, len(keys))
 	err := l.read(ctx, fmt.Sprintf("read standing of %d claims", len(keys)), func(ctx context.Context, pool *pgxpool.Pool) error {
-		rows, err := pool.Query(ctx, selectStandings, claimIDs, versions)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			if err := scanStanding(rows, keys, standings); err != nil {
-				return err
+		ask := &pgx.Batch{}
+		ask.Queue(selectStandings, claimIDs, versions).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				if err := scanStanding(rows, keys, standings); err != nil {
+					return err
+				}
 			}
-		}
-		return rows.Err()
+			return rows.Err()
+		})
+		ask.Queue(pgfile.AwaitStandbys)
+		return pool.SendBatch(ctx, ask).Close()
 	})
 	if err != nil {
 		return nil, err

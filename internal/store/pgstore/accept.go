@@ -97,11 +97,12 @@ func (s *Store) accept(ctx context.Context, batch []store.Submission, now time.T
 	return outcomes, err
 }
 
-// look finds the claims of a batch that are there already.
+// look finds the claims of a batch that are there already, on the standbys too.
 func (s *Store) look(ctx context.Context, batch []store.Submission, known map[uuid.UUID]stored) error {
 	err := s.schema.Read(ctx, "accept claims: look for those there already", func(ctx context.Context, pool *pgxpool.Pool) error {
 		look := &pgx.Batch{}
 		look.Queue(existingQuery, claimIDs(batch)).Query(scanStored(known))
+		look.Queue(pgfile.AwaitStandbys)
 		return pool.SendBatch(ctx, look).Close()
 	})
 	s.lookFirst.Store(err == nil && len(known) > 0)

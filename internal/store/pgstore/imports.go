@@ -100,6 +100,7 @@ func (s *Store) CreateImport(ctx context.Context, i store.Import) error {
 	return translate(s.schema.Write(ctx, "create import "+i.ID.String(), func(_ context.Context, tx *pgfile.Tx) error {
 		tx.Queue(createImport, [16]byte(i.ID), i.Name, i.SHA256, i.Bytes, i.Format, i.DryRun, i.StopOnError, i.Kept,
 			string(i.State), run, i.CreatedAt, orNull(startedAt), orNull(leasedUntil))
+		tx.Queue(pgfile.AwaitStandbys) // it may be there already
 		return nil
 	}))
 }
@@ -114,7 +115,10 @@ func (s *Store) QueueImport(ctx context.Context, id uuid.UUID, sha256 string, by
 	}
 	found, again := s.Import(ctx, id)
 	if again == nil && found.State != store.ImportReceiving && found.SHA256 == sha256 && found.Bytes == bytes {
-		return nil // a try before this one did it
+		return translate(s.schema.Write(ctx, "queue import "+id.String(), func(_ context.Context, tx *pgfile.Tx) error {
+			tx.Queue(pgfile.AwaitStandbys)
+			return nil // a try before this one did it
+		}))
 	}
 	return err
 }
