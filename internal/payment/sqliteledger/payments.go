@@ -35,16 +35,21 @@ func (l *Ledger) Payments(ctx context.Context, filter payment.PaymentFilter) ([]
 	return page, nil
 }
 
-// paymentsQuery gives the rows that scanPosting reads, those of a payment together.
+// paymentsQuery gives the rows that scanPosting reads, those of a payment together. It walks along the
+// payments, or along the postings of the provider, and never reads what others were paid.
 func paymentsQuery(filter *payment.PaymentFilter) (string, []any) {
-	page := "SELECT seq, payment_id, claim_id, version, net_fee_cents, recorded_at FROM payments WHERE true"
+	from, place := "payments WHERE true", "seq"
+	if filter.ProviderNPI != "" { // CROSS has the postings read first
+		from, place = "postings CROSS JOIN payments ON seq = payment_seq WHERE true", "payment_seq"
+	}
+	page := "SELECT seq, payment_id, claim_id, version, payments.net_fee_cents, recorded_at FROM " + from
 	var arguments []any
 	where := func(condition string, value any) {
 		page += " AND " + condition
 		arguments = append(arguments, value)
 	}
 	if filter.ProviderNPI != "" {
-		where("EXISTS (SELECT 1 FROM postings WHERE payment_seq = seq AND npi = ?)", filter.ProviderNPI)
+		where("npi = ?", filter.ProviderNPI)
 	}
 	if !filter.From.IsZero() {
 		where("recorded_at >= ?", sqlitefile.Micros(filter.From))
@@ -53,12 +58,12 @@ func paymentsQuery(filter *payment.PaymentFilter) (string, []any) {
 		where("recorded_at < ?", sqlitefile.Micros(filter.To))
 	}
 	if filter.Before > 0 {
-		where("seq < ?", filter.Before)
+		where(place+" < ?", filter.Before)
 	}
 	limit := filter.Limit
 	if limit < 1 || limit > payment.MaxPage {
 		limit = payment.MaxPage
 	}
-	return "SELECT p.*, npi, postings.net_fee_cents FROM (" + page + " ORDER BY seq DESC LIMIT ?) AS p" +
+	return "SELECT p.*, npi, postings.net_fee_cents FROM (" + page + " ORDER BY " + place + " DESC LIMIT ?) AS p" +
 		" LEFT JOIN postings ON payment_seq = seq ORDER BY seq DESC, npi", append(arguments, limit)
 }
