@@ -26,8 +26,9 @@ var (
 	ErrClosed = errors.New("dead letter is closed")
 	// ErrNoClaim: the dead letter names no claim, so it can not be sent again.
 	ErrNoClaim = errors.New("dead letter names no claim")
-	// ErrUnavailable: the database can not be reached, is busy or is full. Nothing was
-	// written, or nobody knows; the same call may be made again.
+	// ErrUnavailable: the database can not be reached, is busy or is full, or lacks a table
+	// or a right that every call needs. Nothing was written, or nobody knows; the same call may
+	// be made again.
 	ErrUnavailable = errors.New("payments database unavailable")
 )
 

@@ -44,6 +44,11 @@ const (
 	classResources         = "53" // disk full, out of memory, too many connections
 	classIntervention      = "57" // shutting down, starting up, cancelled, timed out
 	classSystem            = "58" // I/O error
+	classAccess            = "42" // no such table or column, or no right to it
+	classDatabase          = "3D" // no such database
+	classSchema            = "3F" // no such schema
+	classInternal          = "XX" // among them: a file is damaged
+	stateDropped           = "57P04"
 	severityOfTransactions = "ERROR"
 )
 
@@ -100,6 +105,18 @@ func IsOutOfRange(err error) bool {
 	return failure != nil && failure.Code == stateOutOfRange
 }
 
+// IsBroken tells whether an error is that of a database which is not as the program needs it, a right
+// or a table that is missing or a file that is damaged, whatever rows were to be written. It lasts until
+// somebody mends the database. Statements that are wrong in themselves give such errors too.
+func IsBroken(err error) bool {
+	failure := serverError(err)
+	if failure == nil {
+		return false
+	}
+	class := failure.Code[:min(2, len(failure.Code))]
+	return failure.Code == stateDropped || class == classAccess || class == classDatabase || class == classSchema || class == classInternal
+}
+
 func serverError(err error) *pgconn.PgError {
 	var failure *pgconn.PgError
 	if errors.As(err, &failure) {
@@ -114,7 +131,7 @@ func isPassing(code string) bool {
 	switch code {
 	case stateReadOnly, stateIdleTimeout, stateDeadlock, stateSerialization, stateObjectInUse, stateLockNotAvailable:
 		return true
-	case "57P04": // the database was dropped
+	case stateDropped:
 		return false
 	}
 	for _, class := range []string{classConnection, classResources, classIntervention, classSystem} {

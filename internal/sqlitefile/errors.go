@@ -43,6 +43,18 @@ func Classify(err error) error {
 	}
 }
 
+// IsBroken tells whether an error is that of a file which is not as the program needs it, damaged or without
+// a table, whatever rows were to be written. It lasts until somebody mends the file. Statements that are wrong in
+// themselves give such errors too.
+func IsBroken(err error) bool {
+	switch primaryCode(err) {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA:
+		return true
+	default:
+		return false
+	}
+}
+
 // classifyCommit is Classify for COMMIT itself. Only where SQLite is known to have
 // rolled back is the outcome known; a failed fsync, say, leaves a commit record in
 // the log that a crash would bring to life.

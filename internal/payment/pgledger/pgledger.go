@@ -64,12 +64,19 @@ func open(options Options, open func(pgfile.Options) (*pgfile.Schema, error)) (*
 	return &Ledger{opened}, nil
 }
 
+// askRights fails where the tables that every payment needs, or the rights to them, are missing. It writes nothing.
+const askRights = `EXPLAIN WITH made AS (INSERT INTO payments (claim_id) SELECT claim_id FROM tombstones RETURNING seq)
+INSERT INTO postings (payment_seq) SELECT seq FROM made`
+
 // Ping implements payment.Ledger.
 func (l *Ledger) Ping(ctx context.Context) error {
 	if err := l.schema.Ping(ctx); err != nil {
 		return fmt.Errorf("ping payments ledger: %w", explain(err))
 	}
-	return nil
+	return l.read(ctx, "ping payments ledger", func(ctx context.Context, pool *pgxpool.Pool) error {
+		_, err := pool.Exec(ctx, askRights)
+		return err
+	})
 }
 
 // Close implements payment.Ledger.
@@ -86,10 +93,11 @@ func (l *Ledger) write(ctx context.Context, what string, do func(context.Context
 }
 
 // explain gives errors of the schema the kind that the contract names. Where nobody
-// knows whether a commit went through, the same call again finds out.
+// knows whether a commit went through, the same call again finds out. What fails for every message is
+// the fault of none, and they wait until the database is mended.
 func explain(err error) error {
 	err = pgfile.Classify(err)
-	if errors.Is(err, pgfile.ErrUnavailable) || errors.Is(err, pgfile.ErrUnknownOutcome) {
+	if errors.Is(err, pgfile.ErrUnavailable) || errors.Is(err, pgfile.ErrUnknownOutcome) || pgfile.IsBroken(err) {
 		return fmt.Errorf("%w: %w", payment.ErrUnavailable, err)
 	}
 	return err

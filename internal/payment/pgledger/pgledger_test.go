@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -79,6 +80,41 @@ func TestErrorKinds(t *testing.T) {
 	} {
 		if err := call(); !errors.Is(err, payment.ErrUnavailable) {
 			t.Errorf("%s after the end of its context: got %v, want %v", what, err, payment.ErrUnavailable)
+		}
+	}
+}
+
+// A ledger that lacks a right or a table is away as a whole: no message is at fault, and it is not ready.
+// Once it is mended the same messages are recorded.
+func TestBrokenLedgerIsAway(t *testing.T) {
+	t.Parallel()
+	script, err := os.ReadFile("../../pgfile/roles.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := pgtest.Roles(t, pgtest.Start(t).Database(t), string(script), "claims", "payments")["payments"]
+	ledger := open(t, url)
+	defer func() { _ = ledger.Close() }()
+	for n, state := range []struct{ broken, mended string }{
+		{"REVOKE INSERT ON payments.payments FROM CURRENT_USER", "GRANT INSERT ON payments.payments TO CURRENT_USER"},
+		{"REVOKE SELECT ON payments.tombstones FROM CURRENT_USER", "GRANT SELECT ON payments.tombstones TO CURRENT_USER"},
+		{"ALTER TABLE payments.postings RENAME TO gone", "ALTER TABLE payments.gone RENAME TO postings"},
+		{"REVOKE USAGE ON SCHEMA payments FROM CURRENT_USER", "GRANT USAGE ON SCHEMA payments TO CURRENT_USER"},
+	} {
+		pgtest.Exec(t, url, state.broken)
+		batch := []event.ClaimAccepted{accepted(n)}
+		if _, err := ledger.Record(t.Context(), batch, time.Now()); !errors.Is(err, payment.ErrUnavailable) {
+			t.Errorf("record after %s: got %v, want %v", state.broken, err, payment.ErrUnavailable)
+		}
+		if err := ledger.Ping(t.Context()); !errors.Is(err, payment.ErrUnavailable) {
+			t.Errorf("ping after %s: got %v, want %v", state.broken, err, payment.ErrUnavailable)
+		}
+		pgtest.Exec(t, url, state.mended)
+		if got, err := ledger.Record(t.Context(), batch, time.Now()); err != nil || got[0] != payment.Recorded {
+			t.Errorf("record after %s: got %v, %v, want it recorded", state.mended, got, err)
+		}
+		if err := ledger.Ping(t.Context()); err != nil {
+			t.Errorf("ping after %s: %v", state.mended, err)
 		}
 	}
 }

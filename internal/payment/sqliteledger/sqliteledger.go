@@ -95,10 +95,11 @@ func (l *Ledger) write(ctx context.Context, what string, do func(context.Context
 }
 
 // explain gives errors of the file the kind that the contract names. Where nobody
-// knows whether a commit went through, the same call again finds out.
+// knows whether a commit went through, the same call again finds out. What fails for every message is
+// the fault of none, and they wait until the database is mended.
 func explain(err error) error {
 	err = sqlitefile.Classify(err)
-	if errors.Is(err, sqlitefile.ErrUnavailable) || errors.Is(err, sqlitefile.ErrUnknownOutcome) {
+	if errors.Is(err, sqlitefile.ErrUnavailable) || errors.Is(err, sqlitefile.ErrUnknownOutcome) || sqlitefile.IsBroken(err) {
 		return fmt.Errorf("%w: %w", payment.ErrUnavailable, err)
 	}
 	return err

@@ -2,6 +2,7 @@ package sqliteledger_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -66,6 +67,38 @@ func TestErrorKinds(t *testing.T) {
 		if err := call(); !errors.Is(err, payment.ErrUnavailable) {
 			t.Errorf("%s after the end of its context: got %v, want %v", what, err, payment.ErrUnavailable)
 		}
+	}
+}
+
+// A ledger that lacks a table is away as a whole: no message is at fault.
+func TestBrokenLedgerIsAway(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "p.db")
+	ledger, err := sqliteledger.Open(t.Context(), path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	defer func() { _ = ledger.Close() }()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	batch := []event.ClaimAccepted{{
+		Ref:    event.Ref{Key: event.Key{ClaimID: uuid.UUID{1}, Version: 1}},
+		NetFee: 5, Postings: []event.Posting{{ProviderNPI: "1497775530", NetFee: 5}},
+	}}
+	if _, err := db.ExecContext(t.Context(), "ALTER TABLE postings RENAME TO gone"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ledger.Record(t.Context(), batch, time.Now()); !errors.Is(err, payment.ErrUnavailable) {
+		t.Errorf("record without a table: got %v, want %v", err, payment.ErrUnavailable)
+	}
+	if _, err := db.ExecContext(t.Context(), "ALTER TABLE gone RENAME TO postings"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ledger.Record(t.Context(), batch, time.Now()); err != nil || got[0] != payment.Recorded {
+		t.Errorf("record with the table: got %v, %v, want it recorded", got, err)
 	}
 }
 
