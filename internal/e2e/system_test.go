@@ -166,6 +166,13 @@ func (s *system) stop() (code int, took time.Duration) {
 // until polls until the condition is true.
 func (s *system) until(what string, limit time.Duration, condition func() bool) {
 	s.Helper()
+	if !within(limit, condition) {
+		s.Fatalf("%s: not so after %v", what, limit)
+	}
+}
+
+// within polls until the condition is true, or the time is over.
+func within(limit time.Duration, condition func() bool) bool {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	late := time.NewTimer(limit)
@@ -174,9 +181,10 @@ func (s *system) until(what string, limit time.Duration, condition func() bool) 
 		select {
 		case <-ticker.C:
 		case <-late.C:
-			s.Fatalf("%s: not so after %v", what, limit)
+			return false
 		}
 	}
+	return true
 }
 
 // journal keeps what servers write, and lets tests wait for it.

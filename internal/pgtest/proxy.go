@@ -125,7 +125,8 @@ func (p *Proxy) carry(to io.WriteCloser, from io.ReadCloser, answers bool) {
 		if answers && bytes.Contains(buffer[:n], []byte(commitDone)) {
 			if armed := p.cutCommit.Swap(0); armed > 0 {
 				passed := bytes.Index(buffer[:n], []byte(commitDone)) + int(armed) - 1
-				_, _ = to.Write(buffer[:min(passed, n)]) // the client may be gone
+				_, _ = to.Write(buffer[:min(passed, n)])           // the client may be gone
+				_, _ = io.CopyN(to, from, int64(max(0, passed-n))) // what of it had not come yet
 				return
 			}
 		}
