@@ -148,7 +148,8 @@ func (d *decisionFlags) said(p *program) (api.Decision, error) {
 func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, filter payment.LetterFilter,
 	carryOut func(int64) (api.DeadLetter, error),
 ) error {
-	pace := time.NewTicker(time.Second / time.Duration(d.rate))
+	gap := time.Second / time.Duration(d.rate)
+	pace := time.NewTicker(gap)
 	defer pace.Stop()
 	var done, closed, nameless int
 	for left := d.limit; left > 0; {
@@ -160,7 +161,7 @@ func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, fi
 		decided := api.DeadLetterPage{DeadLetters: []api.DeadLetter{}}
 		for _, letter := range page.DeadLetters {
 			if !d.dryRun {
-				if err = wait(ctx, pace); err == nil {
+				if err = wait(ctx, pace, gap); err == nil {
 					letter, err = carryOut(letter.ID)
 				}
 			}
@@ -189,10 +190,12 @@ func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, fi
 	return p.summarize(d, done, closed, nameless)
 }
 
-// wait waits for the next turn.
-func wait(ctx context.Context, pace *time.Ticker) error {
+// wait waits for the next turn. The one behind it comes no sooner than a gap after it, also where a
+// decision took longer than that and a turn has waited for it.
+func wait(ctx context.Context, pace *time.Ticker, gap time.Duration) error {
 	select {
 	case <-pace.C:
+		pace.Reset(gap)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/claimrail/claimrail/internal/event"
 	"github.com/claimrail/claimrail/internal/payment"
@@ -116,6 +119,51 @@ func TestBrokenLedgerIsAway(t *testing.T) {
 		if err := ledger.Ping(t.Context()); err != nil {
 			t.Errorf("ping after %s: %v", state.mended, err)
 		}
+	}
+}
+
+// Who did what with a dead letter stays: the database itself refuses to change or to cut the log,
+// even if its owner asks, and goes on adding to it.
+func TestLetterLogStays(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Start(t).Database(t)
+	ledger := open(t, url)
+	defer func() { _ = ledger.Close() }()
+	if err := ledger.Park(t.Context(), payment.DeadLetter{MessageID: "m", Reason: payment.ReasonMalformed, ParkedAt: time.Now()}); err != nil {
+		t.Fatalf("park: %v", err)
+	}
+	_, before, err := ledger.Letter(t.Context(), 1)
+	if err != nil || len(before) != 1 {
+		t.Fatalf("log: got %v, %v, want one entry", before, err)
+	}
+	owner, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = owner.Close(context.WithoutCancel(t.Context())) }()
+	for _, statement := range []string{
+		"UPDATE payments.letter_log SET reason = 'another'",
+		"UPDATE payments.letter_log SET actor = actor",
+		"DELETE FROM payments.letter_log",
+		"DELETE FROM payments.letter_log WHERE letter_id = 1",
+		"TRUNCATE payments.letter_log",
+		"TRUNCATE payments.dead_letters CASCADE",
+		"INSERT INTO payments.letter_log (id, letter_id, at, action, actor, reason) OVERRIDING SYSTEM VALUE " +
+			"VALUES (1, 1, now(), 'paid', 'x', 'x') ON CONFLICT (id) DO UPDATE SET reason = 'another'",
+	} {
+		if _, err := owner.Exec(t.Context(), statement); err == nil || !strings.Contains(err.Error(), "the log of dead letters is neither changed nor cut") {
+			t.Errorf("%s: got %v, want it refused", statement, err)
+		}
+	}
+	_, after, err := ledger.Letter(t.Context(), 1)
+	if diff := cmp.Diff(before, after); err != nil || diff != "" {
+		t.Errorf("log: got %v, want it as it was: %s", err, diff)
+	}
+	if _, err := ledger.Discard(t.Context(), 1, payment.Decision{Actor: "dana", Reason: "end of test", At: time.Now()}); err != nil {
+		t.Errorf("discard: %v", err)
+	}
+	if _, more, err := ledger.Letter(t.Context(), 1); err != nil || len(more) != 2 {
+		t.Errorf("log: got %v, %v, want the decision behind what was there", more, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"github.com/claimrail/claimrail/internal/event"
@@ -67,6 +68,50 @@ func TestErrorKinds(t *testing.T) {
 		if err := call(); !errors.Is(err, payment.ErrUnavailable) {
 			t.Errorf("%s after the end of its context: got %v, want %v", what, err, payment.ErrUnavailable)
 		}
+	}
+}
+
+// Who did what with a dead letter stays: the database itself refuses to change or to cut the log,
+// whoever asks, and goes on adding to it.
+func TestLetterLogStays(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "p.db")
+	ledger, err := sqliteledger.Open(t.Context(), path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	defer func() { _ = ledger.Close() }()
+	if err := ledger.Park(t.Context(), payment.DeadLetter{MessageID: "m", Reason: payment.ReasonMalformed, ParkedAt: time.Now()}); err != nil {
+		t.Fatalf("park: %v", err)
+	}
+	_, before, err := ledger.Letter(t.Context(), 1)
+	if err != nil || len(before) != 1 {
+		t.Fatalf("log: got %v, %v, want one entry", before, err)
+	}
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	for _, statement := range []string{
+		"UPDATE letter_log SET reason = 'another'",
+		"UPDATE letter_log SET actor = actor",
+		"DELETE FROM letter_log",
+		"DELETE FROM letter_log WHERE letter_id = 1",
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err == nil || !strings.Contains(err.Error(), "the log of dead letters is not") {
+			t.Errorf("%s: got %v, want it refused", statement, err)
+		}
+	}
+	_, after, err := ledger.Letter(t.Context(), 1)
+	if diff := cmp.Diff(before, after); err != nil || diff != "" {
+		t.Errorf("log: got %v, want it as it was: %s", err, diff)
+	}
+	if _, err := ledger.Discard(t.Context(), 1, payment.Decision{Actor: "dana", Reason: "end of test", At: time.Now()}); err != nil {
+		t.Errorf("discard: %v", err)
+	}
+	if _, more, err := ledger.Letter(t.Context(), 1); err != nil || len(more) != 2 {
+		t.Errorf("log: got %v, %v, want the decision behind what was there", more, err)
 	}
 }
 
