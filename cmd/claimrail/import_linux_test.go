@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/claimrail/claimrail/internal/store"
 )
 
 // newSmallDisk mounts a file system of 8 KiB. Where nobody may mount, the test
@@ -68,5 +72,32 @@ func TestRejectsOnFullDisk(t *testing.T) {
 	run(t.Context(), command, strings.NewReader(""), io.Discard, &stderr, nil)
 	if written, err := os.ReadFile(rejects); err != nil || !bytes.Contains(written, []byte("npi-digits")) {
 		t.Errorf("with room: got %q, %v and %q, want what was rejected", written, err, &stderr)
+	}
+}
+
+// Rejects that a server gives, and that do not fit on the disk, are not put in their place either, and the
+// hint is what to do about the disk.
+func TestRejectsOfServerOnFullDisk(t *testing.T) {
+	t.Parallel()
+	disk := newSmallDisk(t)
+	fill(t, disk)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+		_, _ = w.Write(make([]byte, 64<<10))
+	}))
+	defer server.Close()
+	rejects := filepath.Join(disk, "rejects.csv")
+	out, err := createOut(rejects, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.drop()
+	err = newStallTest(t, server.URL).fetch(t.Context(), out, &fileReport{Format: "csv"}, "1", store.RejectsPart)
+	if hinted, ok := errors.AsType[*hintedError](err); !ok || hinted.hint != unwrittenHint || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("got %v, want what to do about the disk", err)
+	}
+	out.drop()
+	if got := namesIn(t, disk); len(got) != 1 {
+		t.Errorf("got %q, want the filler alone", got)
 	}
 }
