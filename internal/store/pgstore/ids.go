@@ -30,7 +30,7 @@ const (
 )
 
 // idBlock is a store's own supply of ids, so that a batch need not ask for some: a block is
-// taken for more than one batch, and the more the faster it is used. What is left of it when it is
+// taken for more than one batch, for as many claims as come in about a second. What is left of it when it is
 // too small or too old is given to no claim, which leaves gaps.
 type idBlock struct {
 	mutex         sync.Mutex
@@ -54,11 +54,13 @@ func (s *Store) ids(ctx context.Context, claims, lines int, now time.Time) (seq,
 	defer b.mutex.Unlock()
 	age := now.UnixMicro() - b.since
 	fresh := age >= 0 && age < maxIDAge.Microseconds()
-	if !fresh || b.seqs.end-b.seqs.next < int64(claims) || b.lines.end-b.lines.next < int64(lines) {
-		batches := int64(1)
-		if fresh { // it was used up before its time
-			batches = max(min(2*b.claims, maxIDBlock)/int64(claims), 1)
+	left := b.seqs.end - b.seqs.next
+	if !fresh || left < int64(claims) || b.lines.end-b.lines.next < int64(lines) {
+		wanted := b.claims - left // as many as in the time before
+		if fresh {                // it was used up before its time
+			wanted = 2 * b.claims
 		}
+		batches := max(min(wanted, maxIDBlock)/int64(claims), 1)
 		if err := s.refill(ctx, batches*int64(claims), batches*int64(lines)); err != nil {
 			return 0, 0, err
 		}
