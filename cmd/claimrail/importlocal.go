@@ -116,7 +116,7 @@ func (l *localImporter) take(ctx context.Context, from source, o *importOptions,
 	}
 	defer acknowledgement.drop()
 	papers := &bulk.Papers{}
-	pass, err := l.newPass(from, o, papers, report, rejects.file, acknowledgement.file)
+	pass, err := l.newPass(ctx, from, o, papers, report, rejects.file, acknowledgement.file)
 	if err == nil {
 		shown := l.follow(ctx, report.File, from.bytes, pass.File.ReadBytes)
 		err = l.pass(ctx, from, o, pass, report)
@@ -145,8 +145,11 @@ func putInPlace(papers *bulk.Papers, files ...*outFile) error {
 }
 
 // newPass opens the file.
-func (l *localImporter) newPass(from source, o *importOptions, papers *bulk.Papers, report *fileReport, rejects, ack io.Writer) (*bulk.Pass, error) {
-	file, err := intake.Open(from.file, intake.Options{Format: o.asked, FileSHA256: from.sha256})
+func (l *localImporter) newPass(ctx context.Context, from source, o *importOptions, papers *bulk.Papers, report *fileReport, rejects, ack io.Writer) (*bulk.Pass, error) {
+	file, err := intake.OpenAgain(func() (io.Reader, error) {
+		_, err := from.file.Seek(0, io.SeekStart)
+		return stoppable{ctx, from.file}, err
+	}, intake.Options{Format: o.asked, FileSHA256: from.sha256})
 	if header, ok := errors.AsType[*intake.HeaderError](err); ok {
 		report.addFaults(header.Faults)
 	}

@@ -133,11 +133,13 @@ func (p *Pass) Run(ctx context.Context) error {
 	}
 }
 
+func (p *Pass) guard(work func() error) error { return guard(p.Logger, p.Import, work) }
+
 // guard turns a panic into an error. The value itself might hold PHI.
-func (p *Pass) guard(work func() error) (err error) {
+func guard(logger *slog.Logger, id uuid.UUID, work func() error) (err error) {
 	defer func() {
 		if found := recover(); found != nil {
-			p.Logger.Error("import panicked", "import", p.Import, "type", fmt.Sprintf("%T", found), "stack", string(debug.Stack()))
+			logger.Error("import panicked", "import", id, "type", fmt.Sprintf("%T", found), "stack", string(debug.Stack()))
 			err = fmt.Errorf("import panicked with a %T", found)
 		}
 	}()

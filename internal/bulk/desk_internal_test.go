@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -101,6 +102,35 @@ func TestDesk(t *testing.T) {
 			t.Errorf("got rejects %q, want both rows of B and no others", rejects)
 		}
 	}
+}
+
+// Of a claim whose rows stand too far apart in a file nothing is stored, and all of its rows are in
+// the file of rejects, in a dry run as well. Together they are one claim; put together, it is accepted.
+func TestClaimThatStandsApart(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.desk(b)
+	b.work(d)
+	var text strings.Builder
+	text.WriteString(head + goodRow("C"))
+	for i := range intake.WindowRows {
+		text.WriteString(goodRow("F-" + strconv.Itoa(i/900)))
+	}
+	text.WriteString(goodRow("C") + goodRow("C"))
+	want := store.Fates{Read: 13, Accepted: 12, Rejected: 1}
+	rejects := ""
+	for _, dry := range []bool{true, false} {
+		got := b.await(b.receive(d, text.String(), Wanted{DryRun: dry}).ID)
+		same(t, "claims", got.Claims, want)
+		same(t, "lines", got.Lines, store.Fates{Read: intake.WindowRows + 3, Accepted: intake.WindowRows, Rejected: 3})
+		rejects = b.text(got.ID, store.RejectsPart)
+		if strings.Count(rejects, "\nC,") != 3 || strings.Count(rejects, ","+intake.CodeClaimClosed+",") != 3 {
+			t.Errorf("got rejects %q, want the three rows of C, each with its error", rejects)
+		}
+	}
+	same(t, "claims stored", b.stored(), 12)
+	got := b.await(b.receive(d, rejects, Wanted{}).ID)
+	same(t, "the rejects", got.Claims, store.Fates{Read: 1, Accepted: 1})
 }
 
 // What can be told by the first bytes is told before the rest has come.

@@ -76,11 +76,13 @@ func (j *job) passFile(ctx context.Context, papers *Papers) error {
 	if err != nil {
 		asked = intake.UnknownFormat // found in an earlier run, and not to be asked for
 	}
-	source, err := openParts(ctx, j.Imports, j.i.ID, store.InputPart)
-	if err != nil {
+	var file *intake.File
+	err = guard(j.Logger, j.i.ID, func() (err error) {
+		file, err = intake.OpenAgain(func() (io.Reader, error) {
+			return openParts(ctx, j.Imports, j.i.ID, store.InputPart)
+		}, intake.Options{Format: asked, FileSHA256: j.i.SHA256})
 		return err
-	}
-	file, err := intake.Open(source, intake.Options{Format: asked, FileSHA256: j.i.SHA256})
+	})
 	if header, ok := errors.AsType[*intake.HeaderError](err); ok {
 		if err := papers.WriteFaults(header.Faults); err != nil {
 			return err

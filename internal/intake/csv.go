@@ -43,7 +43,7 @@ const (
 	CodeTooManyColumns = "too-many-columns" // more than MaxColumns
 	CodeEncoding       = "encoding"         // a cell is not UTF-8
 	CodeClaimTooLong   = "claim-too-long"   // its rows are longer than WindowBytes together
-	CodeClaimClosed    = "claim-closed"     // the claim's other rows are too far back
+	CodeClaimClosed    = "claim-closed"     // the claim's rows are too far apart
 )
 
 // maxAddedBytes is by how much a row, or a line, of a file of rejects may be longer: by its errors,
@@ -137,8 +137,11 @@ func (c *CSV) place(found *scanned) {
 		c.lastRow++
 	}
 	row := readRow{
-		row:    Row{Number: c.lastRow, Line: found.line, Offset: found.offset, Raw: bytes.Clone(found.raw), Rest: found.rest},
+		row:    Row{Number: c.lastRow, Line: found.line, Offset: found.offset, Raw: found.raw, Rest: found.rest},
 		source: claim.Source{FileSHA256: c.sum, Row: c.lastRow},
+	}
+	if c.open.look == nil { // which wants to know its length alone
+		row.row.Raw = bytes.Clone(found.raw)
 	}
 	c.read(found, &row)
 	name := claimName{number: strings.Trim(row.id.Text, blanks), key: row.key}
@@ -235,6 +238,9 @@ func (c *CSV) read(row *scanned, into *readRow) {
 		into.id.Shape = claim.Text // a row that is too short lacks its number: it is not one that needs none
 	}
 	for i := range min(len(row.cells), len(c.columns.fields)) {
+		if c.open.look != nil && i != c.columns.number && i != c.columns.key {
+			continue // nothing more is needed to tell its claim
+		}
 		field := c.columns.fields[i]
 		slot := int(field)
 		switch {

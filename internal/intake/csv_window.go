@@ -16,6 +16,8 @@ type window struct {
 	bytes  int          // of all rows of open claims
 	ready  *Parcel      // to be given before anything else
 	closed closedClaims
+	apart  map[uint64]apartness // of claims by their hashes: what a look at the file found, if there was one
+	look   *look                // that is under way: the rows are given for their places only
 }
 
 // claimName is what tells the rows of one claim from those of others.
@@ -26,8 +28,10 @@ type claimName struct {
 
 type openClaim struct {
 	name   claimName
+	hash   uint64  // of the name
 	parcel *Parcel // nil when it was given out
 	bytes  int
+	apart  bool // rows of it stand outside of the window
 }
 
 // add puts a row to its claim, which it opens where it is not open. A row of a
@@ -35,14 +39,16 @@ type openClaim struct {
 func (w *window) add(name claimName, row *readRow) {
 	found := w.claims[name]
 	if found == nil {
-		found = &openClaim{name: name, parcel: newParcel(row, name.key)}
-		w.claims[name] = found
-		w.queue = append(w.queue, found)
-		if refusal, late := w.closed.refusal(name); late {
-			found.parcel.Refused = append(found.parcel.Refused, refusal)
-		}
+		found = w.openFor(name, row)
 	}
-	found.parcel.add(row)
+	if found.apart {
+		found.parcel.Refused = append(found.parcel.Refused, standsApart(len(found.parcel.Rows)))
+	}
+	if w.look == nil {
+		found.parcel.add(row)
+	} else {
+		found.parcel.Rows = append(found.parcel.Rows, row.row)
+	}
 	found.bytes += len(row.row.Raw)
 	w.bytes += len(row.row.Raw)
 	if found.bytes > WindowBytes {
@@ -54,6 +60,35 @@ func (w *window) add(name claimName, row *readRow) {
 	if found.bytes > WindowBytes || len(found.parcel.Rows) > claim.MaxLines {
 		w.ready = w.give(found, true)
 	}
+}
+
+// openFor opens the claim of a row. Of a claim that is known to stand apart each part is refused,
+// and the first of them counts for the claim.
+func (w *window) openFor(name claimName, row *readRow) *openClaim {
+	found := &openClaim{name: name, hash: w.closed.hash(name), parcel: newParcel(row, name.key)}
+	w.claims[name] = found
+	w.queue = append(w.queue, found)
+	if w.look != nil {
+		w.look.opened(found.hash)
+		return found
+	}
+	known, apart := w.apart[found.hash]
+	switch refusal, late := w.closed.refusal(found.hash); {
+	case apart && !known.full:
+		found.apart = true
+	case apart && known.given:
+		found.parcel.Refused = append(found.parcel.Refused, beyondOneClaim())
+	case late:
+		found.parcel.Refused = append(found.parcel.Refused, refusal)
+	}
+	if apart {
+		if known.given && !known.full {
+			found.parcel.Claims = 0
+		}
+		known.given = true
+		w.apart[found.hash] = known
+	}
+	return found
 }
 
 // alone readies a row that belongs to no claim that could be told.
@@ -109,7 +144,11 @@ func (w *window) give(found *openClaim, full bool) *Parcel {
 	found.parcel = nil
 	w.bytes -= found.bytes
 	delete(w.claims, found.name)
-	w.closed.add(found.name, full)
+	if w.look != nil {
+		w.look.closed(found.hash, full)
+	} else {
+		w.closed.add(found.hash, full)
+	}
 	return parcel
 }
 
@@ -126,14 +165,13 @@ type closedClaims struct {
 // large.
 const fullBit = 1
 
-func (c *closedClaims) add(name claimName, full bool) {
+func (c *closedClaims) add(hash uint64, full bool) {
 	if len(c.recent) >= rememberedClaims {
 		c.older, c.recent = c.recent, nil
 	}
 	if c.recent == nil {
 		c.recent = map[uint64]struct{}{}
 	}
-	hash := c.hash(name)
 	c.recent[hash] = struct{}{}
 	if full {
 		c.recent[hash|fullBit] = struct{}{}
@@ -153,20 +191,29 @@ func (c *closedClaims) has(hash uint64) bool {
 	return recent || older
 }
 
+// beyondOneClaim says what is wrong with rows that are given behind their claim, which was too large.
+func beyondOneClaim() claim.Violation {
+	return claim.Violation{
+		Line: claim.WholeClaim, Field: claim.NoField, Code: claim.CodeTooManyLines, Severity: claim.Error,
+		Message: "these rows are beyond the 999 lines, or the 16 MiB, that one claim may have",
+	}
+}
+
+// standsApart says what is wrong with a row of a claim that stands apart.
+func standsApart(line int) claim.Violation {
+	return claim.Violation{
+		Line: line, Field: claim.ExternalIDField, Code: CodeClaimClosed, Severity: claim.Error,
+		Message: "rows of this claim stand too far apart in the file; put the rows of each claim next to each other, as by sorting them by claim number",
+	}
+}
+
 // refusal says what is wrong with a row of this claim, if it was closed.
-func (c *closedClaims) refusal(name claimName) (claim.Violation, bool) {
-	hash := c.hash(name)
+func (c *closedClaims) refusal(hash uint64) (claim.Violation, bool) {
 	switch {
 	case c.has(hash | fullBit):
-		return claim.Violation{
-			Line: claim.WholeClaim, Field: claim.NoField, Code: claim.CodeTooManyLines, Severity: claim.Error,
-			Message: "these rows are beyond the 999 lines, or the 16 MiB, that one claim may have",
-		}, true
+		return beyondOneClaim(), true
 	case c.has(hash):
-		return claim.Violation{
-			Line: 0, Field: claim.ExternalIDField, Code: CodeClaimClosed, Severity: claim.Error,
-			Message: "rows of this claim stood too far in front of this one, and were taken as the whole claim; put the rows of a claim together",
-		}, true
+		return standsApart(0), true
 	default:
 		return claim.Violation{}, false
 	}
