@@ -70,6 +70,8 @@ type Pass struct {
 
 	batchClaims int // most claims of a batch; 0: store.MaxBatchClaims
 
+	order order
+
 	mu  sync.Mutex
 	sum sums
 }
@@ -91,6 +93,14 @@ type batch struct {
 	verdicts []Verdict     // once done is closed: of the first parcels; of all but where it stopped
 	err      error         // likewise: the pass can not go on
 	done     chan struct{} // closed by the worker
+
+	before  <-chan struct{}    // entered of the batch in front of it; nil of the first
+	entered chan struct{}      // closed once those behind it may be stored, but for those with its claims
+	listed  []store.Submission // its claims, while they are stored
+}
+
+func newBatch(before <-chan struct{}) *batch {
+	return &batch{before: before, done: make(chan struct{}), entered: make(chan struct{})}
 }
 
 // Run passes the file. It ends with nil at the end of the file or, with StopOnError, behind
@@ -148,7 +158,7 @@ func guard(logger *slog.Logger, id uuid.UUID, work func() error) (err error) {
 
 // read makes batches until the file or ctx ends.
 func (p *Pass) read(ctx context.Context, inOrder, toDecide chan<- *batch) error {
-	b, size, lines := &batch{done: make(chan struct{})}, 0, 0
+	b, size, lines := newBatch(nil), 0, 0
 	send := func() bool {
 		if len(b.parcels) == 0 {
 			return true
@@ -159,7 +169,7 @@ func (p *Pass) read(ctx context.Context, inOrder, toDecide chan<- *batch) error 
 			return false
 		}
 		toDecide <- b // the workers take all there is, and what is in order has to be decided
-		b, size, lines = &batch{done: make(chan struct{})}, 0, 0
+		b, size, lines = newBatch(b.entered), 0, 0
 		return true
 	}
 	most := store.MaxBatchClaims
@@ -196,7 +206,7 @@ func (p *Pass) decideAll(ctx context.Context, toDecide <-chan *batch) {
 		if b.err = ctx.Err(); b.err == nil {
 			b.err = p.guard(func() error { return p.decide(ctx, b) })
 		}
-		close(b.done)
+		p.order.leave(b)
 	}
 }
 
@@ -210,7 +220,7 @@ func (p *Pass) decideUntilRejected(ctx context.Context, toDecide <-chan *batch) 
 		for i := range b.verdicts {
 			over = over || b.verdicts[i].Claim == nil
 		}
-		close(b.done)
+		p.order.leave(b)
 	}
 }
 
@@ -253,10 +263,11 @@ func (p *Pass) decide(ctx context.Context, b *batch) error {
 			break
 		}
 	}
-	if len(submissions) == 0 {
-		return nil
+	err := p.order.enter(b, submissions)
+	var outcomes []store.Outcome
+	if err == nil && len(submissions) > 0 {
+		outcomes, err = p.submit(ctx, submissions)
 	}
-	outcomes, err := p.submit(ctx, submissions)
 	if err != nil {
 		b.verdicts = nil
 		return err
