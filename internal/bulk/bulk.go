@@ -70,7 +70,8 @@ type Pass struct {
 
 	batchClaims int // most claims of a batch; 0: store.MaxBatchClaims
 
-	order order
+	order   order
+	repeats repeats // of a dry run
 
 	mu  sync.Mutex
 	sum sums
@@ -339,9 +340,15 @@ func (p *Pass) trySubmit(ctx context.Context, submissions []store.Submission) ([
 	case !p.DryRun:
 		return p.Committer.SubmitBatch(trying, submissions)
 	case p.Known != nil:
-		return p.Known.Known(trying, submissions)
+		outcomes, err := p.Known.Known(trying, submissions)
+		if err == nil {
+			p.repeats.find(submissions, outcomes)
+		}
+		return outcomes, err
 	default:
-		return make([]store.Outcome, len(submissions)), nil
+		outcomes := make([]store.Outcome, len(submissions))
+		p.repeats.find(submissions, outcomes)
+		return outcomes, nil
 	}
 }
 

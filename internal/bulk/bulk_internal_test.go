@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/claimrail/claimrail/internal/claim"
 	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/store"
 )
@@ -98,6 +99,64 @@ func TestDryRun(t *testing.T) {
 		same(t, "net fee", p.Tally().NetFee, money.Cents(2*8125))
 	}
 	same(t, "claims stored", b.stored(), 1)
+}
+
+// A dry run tells of a file that repeats claims, in one batch and over several, what the real import
+// of it tells: with a database also of what is stored, and without one of all else.
+func TestDryRunOfRepeats(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, _ := b.newPass(goodClaim("known", "130.00") + goodClaim("changed", "131.00"))
+	if err := first.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	text := goodClaim("A", "130.00") + goodClaim("A", "130.00") + goodClaim("B", "130.00") + goodClaim("C", "130.00") +
+		goodClaim("A", "130.00") + goodClaim("B", "131.00") + goodClaim("B", "130.00")
+	stored := goodClaim("known", "130.00") + goodClaim("changed", "130.00") + goodClaim("changed", "131.00") + goodClaim("changed", "130.00")
+	want := []string{
+		"A accepted", "A duplicate", "B accepted", "C accepted", "A duplicate", "B rejected: other-claim", "B duplicate",
+		"known duplicate", "changed rejected: other-claim", "changed duplicate", "changed rejected: other-claim",
+	}
+	for _, tt := range []struct {
+		name, text string
+		dry        bool
+		known      Known
+		want       []string
+	}{
+		{"dry, no database", text, true, nil, want[:7]},
+		{"dry", text + stored, true, b.claims, want},
+		{"real", text + stored, false, nil, want},
+	} {
+		p, told := b.newPass(tt.text)
+		p.DryRun, p.Known = tt.dry, tt.known
+		if err := p.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		same(t, tt.name, *told, tt.want)
+		got := p.Tally().Claims
+		same(t, tt.name+", read", got.Accepted+got.Duplicate+got.Rejected, got.Read)
+	}
+}
+
+// A dry run remembers so many claims of its file, the last ones.
+func TestRepeatsAreBounded(t *testing.T) {
+	t.Parallel()
+	r, c := repeats{most: 4}, &claim.Claim{}
+	for i := range byte(12) {
+		c.ID[15] = i
+		if _, found := r.add(c); found {
+			t.Errorf("claim %d is found, and was not there", i)
+		}
+	}
+	if len(r.recent) > 4 || len(r.older) > 4 {
+		t.Errorf("got %d and %d claims, want 4 of each at most", len(r.recent), len(r.older))
+	}
+	for i := byte(5); i < 12; i++ {
+		c.ID[15] = i
+		if same, found := r.add(c); !found || !same {
+			t.Errorf("claim %d, of the last ones, is not found", i)
+		}
+	}
 }
 
 // A pass that is stopped says so at once. The batches that have begun are stored, and told.
