@@ -73,8 +73,9 @@ type Pass struct {
 	order   order
 	repeats repeats // of a dry run
 
-	mu  sync.Mutex
-	sum sums
+	mu      sync.Mutex
+	sum     sums
+	stopped bool // at a claim that was rejected: what is behind it was not read
 }
 
 // Accepted counts what an import has stored.
@@ -132,6 +133,9 @@ func (p *Pass) Run(ctx context.Context) error {
 	}
 	stopped, failed := p.tellAll(inOrder, stop)
 	running.Wait()
+	p.mu.Lock()
+	p.stopped = stopped
+	p.mu.Unlock()
 	switch {
 	case failed != nil && ctx.Err() == nil:
 		return failed

@@ -101,6 +101,37 @@ func TestDryRun(t *testing.T) {
 	same(t, "claims stored", b.stored(), 1)
 }
 
+// An import that went on behind a rejected claim, was interrupted, and is told to stop at the first in
+// its next run, stops there and is done: what it had accepted stays, and no rules have changed.
+func TestStopOnErrorAfterAnInterruption(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	text := head + goodRow("A") + badRow("B") + goodRow("C") + goodRow("D") + goodRow("E")
+	i := b.begin()
+	first, _ := b.newPass(text)
+	first.Import = i.ID
+	if err := first.Run(t.Context()); err != nil { // and it dies before it can say that it is done
+		t.Fatal(err)
+	}
+	b.advance(lease)
+	i, err := b.claims.ResumeImport(t.Context(), i.ID, b.now(), b.now().Add(lease))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, told := b.newPass(text)
+	second.Import, second.Before, second.StopOnError = i.ID, Accepted{i.Claims.Accepted, i.Lines.Accepted}, true
+	hold := &Hold{Imports: b.claims, Import: &i, Lease: lease, Now: b.now, Logger: b.logger}
+	if err := hold.Run(t.Context(), func(ctx context.Context) error { return hold.Pass(ctx, second) }); err != nil {
+		t.Errorf("got %v, want that it is done", err)
+	}
+	same(t, "verdicts", *told, []string{"A duplicate", "B rejected: npi-digits"})
+	got := b.read(i.ID)
+	if got.State != store.ImportDone || got.Error != "" {
+		t.Errorf("got %s, %q, want that it is done", got.State, got.Error)
+	}
+	same(t, "claims", got.Claims, store.Fates{Read: 5, Accepted: 4, Rejected: 1})
+}
+
 // A dry run tells of a file that repeats claims, in one batch and over several, what the real import
 // of it tells: with a database also of what is stored, and without one of all else.
 func TestDryRunOfRepeats(t *testing.T) {
