@@ -67,6 +67,8 @@ type CSV struct {
 	open    window
 	err     error  // what every further Next gives
 	texts   []byte // of one row
+	// sameTexts is, in a look, the text of the row before: mostly that of the same claim again.
+	sameTexts string
 }
 
 // NewCSV reads the header; fileSHA256, in hex, will be the source of the claims, and
@@ -259,7 +261,13 @@ func (c *CSV) read(row *scanned, into *readRow) {
 		}
 		end[slot] = len(c.texts)
 	}
-	texts := string(c.texts)
+	texts := c.sameTexts
+	if texts != string(c.texts) {
+		texts = string(c.texts)
+	}
+	if c.open.look != nil {
+		c.sameTexts = texts
+	}
 	for i := range into.line.Fields {
 		into.line.Fields[i].Text = texts[begin[i]:end[i]]
 	}

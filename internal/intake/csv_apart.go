@@ -16,6 +16,8 @@ const (
 	lookSlots = 1 << 22
 	// maxApart is how many claims of one file may stand apart: a file of more is refused as a whole.
 	maxApart = 1 << 16
+	// maxSpareRows is how many rows a parcel may have room for to be used again: most have fewer.
+	maxSpareRows = 16
 )
 
 // apartness says how the rows of a claim stand apart.
@@ -84,6 +86,7 @@ type look struct {
 	seen     hashSet
 	full     map[uint64]struct{} // that were closed since they were too large
 	apart    map[uint64]apartness
+	spare    []*Parcel // that were given
 }
 
 // begin readies the look for the hashes behind those of the one before.
@@ -101,24 +104,36 @@ func (l *look) through(source io.Reader, options Options, seed maphash.Seed) err
 	}
 	f.csv.open.closed.seed, f.csv.open.look = seed, l
 	for len(l.apart) <= maxApart {
-		if _, err := f.csv.Next(); err == io.EOF {
+		parcel, err := f.csv.Next()
+		if err == io.EOF {
 			break
-		} else if err != nil {
+		}
+		if err != nil {
 			return err
+		}
+		if cap(parcel.Rows) <= maxSpareRows && len(l.spare) < WindowRows {
+			l.spare = append(l.spare, parcel)
 		}
 	}
 	return nil
 }
 
-// opened notes that a claim was opened: perhaps again.
-func (l *look) opened(hash uint64) {
-	if hash < l.from || hash > l.to || !l.seen.has(hash) {
-		return
+// opened notes that a claim was opened, perhaps again, and gives a parcel for the places of its rows.
+func (l *look) opened(hash uint64) *Parcel {
+	if hash >= l.from && hash <= l.to && l.seen.has(hash) {
+		if _, known := l.apart[hash]; !known {
+			_, full := l.full[hash]
+			l.apart[hash] = apartness{full: full}
+		}
 	}
-	if _, known := l.apart[hash]; !known {
-		_, full := l.full[hash]
-		l.apart[hash] = apartness{full: full}
+	last := len(l.spare) - 1
+	if last < 0 {
+		return &Parcel{}
 	}
+	parcel := l.spare[last]
+	l.spare = l.spare[:last]
+	*parcel = Parcel{Rows: parcel.Rows[:0]}
+	return parcel
 }
 
 // closed notes that a claim was closed, and whether since it was too large.

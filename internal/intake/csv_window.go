@@ -65,13 +65,14 @@ func (w *window) add(name claimName, row *readRow) {
 // openFor opens the claim of a row. Of a claim that is known to stand apart each part is refused,
 // and the first of them counts for the claim.
 func (w *window) openFor(name claimName, row *readRow) *openClaim {
-	found := &openClaim{name: name, hash: w.closed.hash(name), parcel: newParcel(row, name.key)}
+	found := &openClaim{name: name, hash: w.closed.hash(name)}
 	w.claims[name] = found
 	w.queue = append(w.queue, found)
 	if w.look != nil {
-		w.look.opened(found.hash)
+		found.parcel = w.look.opened(found.hash)
 		return found
 	}
+	found.parcel = newParcel(row, name.key)
 	known, apart := w.apart[found.hash]
 	switch refusal, late := w.closed.refusal(found.hash); {
 	case apart && !known.full:
