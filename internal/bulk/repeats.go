@@ -7,9 +7,9 @@ import (
 	"github.com/claimrail/claimrail/internal/store"
 )
 
-// rememberedRepeats is how many claims of its file a dry run remembers, at least: 40 MB for twice
+// rememberedRepeats is how many claims of its file a dry run remembers, at least: 20 MB for twice
 // as many. A repeat that comes later is told as accepted.
-const rememberedRepeats = 1 << 19
+const rememberedRepeats = 1 << 18
 
 // repeats finds what a file repeats of its own claims, where nothing of it is stored, by 64 bits
 // of each id and of what the claim says: of a million claims two are taken for one about once in
