@@ -32,6 +32,7 @@ const (
 	maxRelayBackoff = 5 * time.Second  // of the relay itself, when nothing goes out
 	unsendableEvery = time.Hour        // how often a row that can not be sent is looked at again
 	maxPatience     = 10 * time.Minute // between two questions about a row
+	maxDeadWait     = 5 * time.Minute  // the same of a Dead one, unless DeadEvery is longer
 	maxDoublings    = 6                // of Grace, one for each generation
 )
 
@@ -45,7 +46,7 @@ type Config struct {
 
 	Grace      time.Duration // from a send to the first question about it; 0: DefaultGrace
 	SweepEvery time.Duration // between two rounds of questions; 0: DefaultSweepEvery
-	DeadEvery  time.Duration // between two questions about a Dead row; 0: DefaultDeadEvery
+	DeadEvery  time.Duration // between the first two questions about a Dead row; 0: DefaultDeadEvery
 	Hold       time.Duration // from a send to its mark, if the claim is not settled meanwhile; 0: DefaultHold; less: at once
 }
 

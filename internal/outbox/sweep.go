@@ -200,7 +200,7 @@ func (s *Sweep) change(standing event.Standing, row *Row, reach reach, now time.
 	case standing.State == event.Dead:
 		change.Move = MarkDead
 		change.Reason = standing.Reason
-		change.DueAt = now.Add(s.config.DeadEvery)
+		change.DueAt = now.Add(s.deadWait(row, now))
 	case standing.State == event.Discarded:
 		change.Move = MarkDiscarded
 		change.Reason = standing.Reason
@@ -225,4 +225,13 @@ func (s *Sweep) change(standing event.Standing, row *Row, reach reach, now time.
 func (s *Sweep) postponement(row *Row, now time.Time) time.Duration {
 	wait := min(max(s.config.patience(row.Gen), now.Sub(row.PublishedAt)), maxPatience)
 	return wait - time.Duration(s.config.Random()*float64(wait)/4)
+}
+
+// deadWait is how long a dead row is left alone: as long again as it has waited, as each question writes
+// it anew. What an operator decides comes as a hint, and is asked for only where that was lost.
+func (s *Sweep) deadWait(row *Row, now time.Time) time.Duration {
+	if row == nil || row.State != Dead {
+		return s.config.DeadEvery
+	}
+	return max(s.config.DeadEvery, min(now.Sub(row.PublishedAt), maxDeadWait))
 }
