@@ -346,6 +346,34 @@ func TestProgressPassesExpired(t *testing.T) {
 	b.progress(3, 3)
 }
 
+// A stream that an older release made, with a longer duplicate window, has the present one after a start.
+func TestDuplicateWindowIsLowered(t *testing.T) {
+	t.Parallel()
+	b := setup(t, broker.Config{})
+	window := func() time.Duration {
+		stream, err := b.JetStream().Stream(t.Context(), event.StreamName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream.CachedInfo().Config.Duplicates
+	}
+	same(t, "window of a new stream", window(), time.Minute)
+	stream, err := b.JetStream().Stream(t.Context(), event.StreamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := stream.CachedInfo().Config
+	older.Duplicates = 10 * time.Minute
+	if _, err := b.JetStream().UpdateStream(t.Context(), older); err != nil {
+		t.Fatal(err)
+	}
+	b.publish(claims(1, 2)...)
+	b.close()
+	b.open()
+	same(t, "window after a start", window(), time.Minute)
+	b.publish(claims(3, 1)...)
+}
+
 // A stream that is deleted under way is made anew by whoever needs it first. What
 // was in it is lost, and its places start again, so that Sweep can tell.
 func TestStreamMadeAgain(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 // Limits of the stream and its consumer.
 const (
 	maxAge          = 7 * 24 * time.Hour // of a message; claims older than that are sent again
-	duplicateWindow = 10 * time.Minute   // spares payments some repeats; nothing relies on it
+	duplicateWindow = time.Minute        // spares payments some repeats; nothing relies on it, and the broker keeps its ids in memory
 	headerBytes     = 1 << 10            // room for headers beside a body of event.MaxBodyBytes
 	maxAckPending   = 5000               // messages delivered and not answered, over all consumers
 	trimEvery       = 5 * time.Second

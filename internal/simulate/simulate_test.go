@@ -24,7 +24,7 @@ import (
 
 // Bounds of a run, in its own time.
 const (
-	settleWithin = 8 * time.Minute // from when nothing goes wrong any more; less than the duplicate window
+	settleWithin = 8 * time.Minute // from when nothing goes wrong any more
 	parkedWithin = time.Hour       // a message that can not be sent is tried again after so long
 	checkEvery   = 500 * time.Millisecond
 )

@@ -16,7 +16,7 @@ import (
 // What the broker promises, and the consumer is set up with.
 const (
 	ackWait         = 15 * time.Second // longer than payment.RoundTimeout
-	duplicateWindow = 10 * time.Minute
+	duplicateWindow = time.Minute
 	maxHintDelay    = 2 * time.Second
 	staleHintDelay  = time.Minute
 )
