@@ -221,7 +221,7 @@ const keepRecordOut = `LOCK TABLE payments IN SHARE ROW EXCLUSIVE MODE`
 // lockLetters locks a letter and all others of its claim, in the order of their ids.
 const lockLetters = `
 SELECT id FROM dead_letters
-WHERE id = $1 OR id IN (SELECT other.id FROM dead_letters AS this
+WHERE id IN (SELECT $1 UNION SELECT other.id FROM dead_letters AS this
     JOIN dead_letters AS other ON other.claim_id = this.claim_id AND other.version = this.version WHERE this.id = $1 AND other.state = 'open')
 ORDER BY id FOR UPDATE`
 

@@ -23,7 +23,7 @@ SELECT n::text, md5(n::text)::uuid, 1, 0, 1, 'failed', '', 8, '', sha256(''), no
 ANALYZE payments, postings, dead_letters`
 
 // What an operator asks for and decides reads no more than it needs, whether its plan is made when the ledger
-// is empty or full: a page of a provider's payments is read along an index, from its newest on.
+// is empty or full: a page of a provider's payments is read along an index, from its newest on, and letters by their ids.
 func TestPlansOfTheDesk(t *testing.T) {
 	t.Parallel()
 	ledger, err := Open(t.Context(), Options{URL: pgtest.Start(t).Database(t)}, slog.New(slog.DiscardHandler))
@@ -34,14 +34,17 @@ func TestPlansOfTheDesk(t *testing.T) {
 	page, _ := paymentsQuery(&payment.PaymentFilter{ProviderNPI: "0000000001", From: time.Now(), To: time.Now(), Before: 7})
 	for state, become := range map[string]string{"empty": "SELECT 1", "full": fillLedger} {
 		for name, test := range map[string]struct {
-			statement string
-			want      []string // parts of the plan
+			settings, statement string
+			want                []string // parts of the plan
 		}{
-			"page of a provider": {page, []string{"Index Only Scan Backward using postings_by_npi", "Index Cond: ((npi = $1) AND (payment_seq < $4))"}},
+			"page of a provider": {planInOrder, page, []string{
+				"Index Only Scan Backward using postings_by_npi", "Index Cond: ((npi = $1) AND (payment_seq < $4))",
+			}},
+			"lock of letters": {"SELECT 1", lockLetters, []string{"Index Cond: (id = $1)", `Index Cond: (id = "ANY_subquery"`}},
 		} {
 			var plan string
 			if err := ledger.read(t.Context(), "explain", func(ctx context.Context, pool *pgxpool.Pool) (err error) {
-				plan, err = explainStatement(ctx, pool, become, test.statement)
+				plan, err = explainStatement(ctx, pool, test.settings+"; "+become, test.statement)
 				return err
 			}); err != nil {
 				t.Fatal(err)
@@ -66,7 +69,7 @@ func explainStatement(ctx context.Context, pool *pgxpool.Pool, become, statement
 	}
 	defer conn.Release()
 	run := conn.Conn().PgConn().Exec
-	if _, err := run(ctx, "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; "+planInOrder+"; "+become).ReadAll(); err != nil {
+	if _, err := run(ctx, "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; "+become).ReadAll(); err != nil {
 		return "", err
 	}
 	parameters := 0

@@ -268,6 +268,11 @@ ON CONFLICT (claim_id, version) DO NOTHING`
 		})
 }
 
+// closeDecided closes a letter and all others of its claim that are open.
+const closeDecided = `
+UPDATE dead_letters SET state = ?1, closed_by = ?2, closed_why = ?3, closed_at = ?4
+WHERE state = 'open' AND id IN (SELECT ?5 UNION SELECT id FROM dead_letters WHERE state = 'open' AND claim_id = ?6 AND version = ?7) RETURNING id`
+
 // decide closes a letter, and the others that are open for the same claim, after
 // also did its part in the same transaction.
 func (l *Ledger) decide(ctx context.Context, what string, id int64, state payment.LetterState, decision payment.Decision,
@@ -284,10 +289,7 @@ func (l *Ledger) decide(ctx context.Context, what string, id int64, state paymen
 		if err := also(ctx, tx, letter); err != nil {
 			return err
 		}
-		const query = `
-UPDATE dead_letters SET state = ?, closed_by = ?, closed_why = ?, closed_at = ?
-WHERE state = 'open' AND (id = ? OR claim_id = ? AND version = ?) RETURNING id`
-		if err := closeLetters(ctx, tx, state, decision, query, id, claimBlob(letter.ClaimID), letter.Version); err != nil {
+		if err := closeLetters(ctx, tx, state, decision, closeDecided, id, claimBlob(letter.ClaimID), letter.Version); err != nil {
 			return err
 		}
 		letter, err = letterByID(ctx, tx, id)

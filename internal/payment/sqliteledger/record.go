@@ -35,6 +35,11 @@ ON CONFLICT (claim_id, version) DO NOTHING`
 
 	insertPosting = `INSERT INTO postings (payment_seq, npi, net_fee_cents) VALUES (?, ?, ?)`
 
+	closeThePaid = `
+UPDATE dead_letters SET state = ?, closed_by = ?, closed_why = ?, closed_at = ?
+WHERE id IN (SELECT d.id FROM payments AS p CROSS JOIN dead_letters AS d ON d.claim_id = p.claim_id AND d.version = p.version
+    WHERE p.seq >= ? AND d.state = 'open') RETURNING id`
+
 	selectHash = `SELECT content_hash FROM payments WHERE claim_id = ? AND version = ?`
 )
 
@@ -125,10 +130,8 @@ func (b *book) compare(ctx context.Context, key event.Key, hash []byte) (payment
 // closePaid closes the open dead letters of the claims that were paid just now:
 // payments have ascending numbers, and nobody else is writing.
 func closePaid(ctx context.Context, tx *sql.Tx, firstSeq int64, now time.Time) error {
-	const query = `
-UPDATE dead_letters SET state = ?, closed_by = ?, closed_why = ?, closed_at = ?
-WHERE state = 'open' AND (claim_id, version) IN (SELECT claim_id, version FROM payments WHERE seq >= ?) RETURNING id`
-	return closeLetters(ctx, tx, payment.LetterPaid, payment.Decision{Actor: ownActor, Reason: paidReason, At: now}, query, firstSeq)
+	decision := payment.Decision{Actor: ownActor, Reason: paidReason, At: now}
+	return closeLetters(ctx, tx, payment.LetterPaid, decision, closeThePaid, firstSeq)
 }
 
 // Fail implements payment.Ledger. It also forgets counts that are older than
