@@ -36,7 +36,7 @@ func newMeter(l *line) *meter {
 	m.registry.MustRegister(m.requests, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if l.role.claims() {
-		m.registry.MustRegister(&backlogCollector{l.claims})
+		m.registry.MustRegister(&backlogCollector{rows: l.claims})
 		m.countClaims(l)
 	}
 	if l.role.payments() {
@@ -101,17 +101,21 @@ func (m *meter) observe(method, route string, status int, took time.Duration) {
 }
 
 func (m *meter) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, Registry: m.registry})
 }
 
-// scraped is what a scrape asks of the databases. What can not be read is left out, and
-// shows as an error of the scrape.
+// scraped is what a scrape asks of the databases. What can not be read is an error of the scrape, which
+// promhttp_metric_handler_errors_total counts.
 func scraped(to chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
 	to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 }
 
-// backlogCollector counts, at each scrape, the claims that are under way.
-type backlogCollector struct{ rows outbox.Rows }
+// backlogCollector counts, at each scrape, the claims that are under way. Where they can not be counted it gives
+// the last count, whose oldest claim grows older: an alert on that must not go out with the database.
+type backlogCollector struct {
+	rows outbox.Rows
+	last atomic.Pointer[outbox.Backlog] // nil until they were counted once
+}
 
 func backlogDesc() *prometheus.Desc {
 	return prometheus.NewDesc("claimrail_outbox_claims", "Claims that payments has not confirmed, by where they are.", []string{"state"}, nil)
@@ -131,9 +135,14 @@ func (*backlogCollector) Describe(to chan<- *prometheus.Desc) {
 func (b *backlogCollector) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	backlog, err := b.rows.Backlog(ctx)
-	if err != nil {
+	counted, err := b.rows.Backlog(ctx)
+	if err == nil {
+		b.last.Store(&counted)
+	} else {
 		to <- prometheus.NewInvalidMetric(backlogDesc(), err)
+	}
+	backlog := b.last.Load()
+	if backlog == nil {
 		return
 	}
 	scraped(to, backlogDesc(), float64(backlog.Pending-backlog.Failed), "pending")
