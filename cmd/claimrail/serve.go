@@ -70,7 +70,8 @@ func (p *program) serve(ctx context.Context, c config) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.close()) }()
+	var stopBy time.Time // zero until it stops
+	defer func() { err = errors.Join(err, closeBy(stopBy, l.close)) }()
 	meter := newMeter(l)
 	handler := api.New(l.apiConfig(c, meter))
 	data := "elsewhere"
@@ -82,6 +83,7 @@ func (p *program) serve(ctx context.Context, c config) (err error) {
 	serving := stage{"HTTP", func(ctx context.Context) error { return api.Serve(ctx, listener, handler, logger) }}
 	farewell := stage{"farewell", func(ctx context.Context) error {
 		<-ctx.Done()
+		stopBy = time.Now().Add(stopTimeout)
 		logger.Info("stopping: no more claims are taken, those under way are finished")
 		return nil
 	}}

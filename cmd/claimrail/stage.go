@@ -65,3 +65,21 @@ func runStages(ctx context.Context, stages []stage) error {
 	}
 	return errors.Join(errs...)
 }
+
+// closeBy closes what the stages used, and waits for that until the stop has to be over; a zero time is
+// for as long as it takes. A connection that a stage still has is not given back before the stage ends.
+func closeBy(end time.Time, closeAll func() error) error {
+	if end.IsZero() {
+		return closeAll()
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- closeAll() }()
+	timeout := time.NewTimer(time.Until(end))
+	defer timeout.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timeout.C:
+		return fmt.Errorf("stop: what was open is not closed after %s", stopTimeout)
+	}
+}
