@@ -16,12 +16,12 @@ import (
 // of the looks is what one alone finds that has room enough.
 func TestLooksAreWholeTogether(t *testing.T) {
 	t.Parallel()
-	header := ""
+	var header strings.Builder
 	for field := range claim.Field(claim.FieldCount) {
-		header += "," + field.String()
+		header.WriteString("," + field.String())
 	}
 	var text strings.Builder
-	text.WriteString("claim number" + header + "\n")
+	text.WriteString("claim number" + header.String() + "\n")
 	for i := range 2*WindowRows + 5000 { // every third of the first 5,000 comes again at the end
 		if i >= 2*WindowRows {
 			i = 3 * (i - 2*WindowRows)

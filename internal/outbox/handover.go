@@ -48,4 +48,8 @@ func (h *handover) clear() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rows = nil
+	select {
+	case <-h.arrived:
+	default:
+	}
 }

@@ -118,12 +118,19 @@ func (r *Relay) await(ctx context.Context) error {
 		case <-poll.C:
 			return nil
 		case <-r.handed.arrived:
-			if r.config.Hold < 0 || r.isCrowded(r.config.Now()) || !r.held.room() {
-				return nil // without a mark in memory, the next reading would send it again
-			}
-			if err := r.forward(ctx); err != nil {
-				return err
-			}
+		}
+		select { // these go first: of two that are ready the one above is drawn, and no run could be repeated
+		case <-r.wake:
+			return nil
+		case <-poll.C:
+			return nil
+		default:
+		}
+		if r.config.Hold < 0 || r.isCrowded(r.config.Now()) || !r.held.room() {
+			return nil // without a mark in memory, the next reading would send it again
+		}
+		if err := r.forward(ctx); err != nil {
+			return err
 		}
 	}
 }
