@@ -45,8 +45,18 @@ func (p *Part) Len() int { return len(p.segments) }
 // placeBytes is the memory of a place.
 const placeBytes = 12
 
-// Size is the memory that the part takes, in bytes.
-func (p *Part) Size() int { return len(p.Text) + placeBytes*len(p.segments) }
+// Size is the memory that the part takes, in bytes. The headers of its envelopes are in it, though
+// other parts may share them: where each group has one set, they may be most of it.
+func (p *Part) Size() int {
+	size := len(p.Text) + placeBytes*len(p.segments)
+	if p.Interchange != nil {
+		size += len(p.Interchange.Raw)
+	}
+	if p.Group != nil {
+		size += len(p.Group.Raw)
+	}
+	return size
+}
 
 // Segment gives segment i, from 0.
 func (p *Part) Segment(i int) Segment {
@@ -106,7 +116,7 @@ type Group struct {
 	Raw    string // the header as it stood
 	Fault  string // Code of what makes the header unusable; its sets are refused for it
 	end    GroupEnd
-	seen   map[string]struct{} // set control numbers
+	seen   map[string]struct{} // control numbers of its sets; nil once it has ended
 }
 
 // GroupEnd is what is known behind the last set of a group.
@@ -291,7 +301,7 @@ func (x *Reader) endGroup(p *piece) {
 	case n == 0:
 		x.reportGroup(p, "GE01", CodeGroupEmpty, "leave out a group without transaction sets")
 	}
-	x.group = nil
+	x.leaveGroup()
 }
 
 // closeGroup ends one that has no GE in front of p.
@@ -299,7 +309,13 @@ func (x *Reader) closeGroup(p *piece) {
 	x.closeSet(p)
 	if x.group != nil {
 		x.reportGroup(p, "GE", CodeGroupOpen, "end the group with its GE; what stood behind this place is missing")
+		x.leaveGroup()
 	}
+}
+
+// leaveGroup lets go of a group. Its parts may be held for long, and need no control numbers.
+func (x *Reader) leaveGroup() {
+	x.group.seen = nil
 	x.group = nil
 }
 

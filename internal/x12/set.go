@@ -15,7 +15,8 @@ func (x *Reader) openSet(p *piece) {
 	x.add(p)
 	header := Segment{string(p.text), x.scan.delimiters}
 	number := header.Trimmed(2)
-	if !isControlNumber(number) {
+	usable := isControlNumber(number)
+	if !usable {
 		x.fail(p, "ST02", CodeSetNumber, "give the transaction set a control number of four to nine letters and digits")
 	}
 	if fault := x.interchange.Fault; fault != codeNone {
@@ -36,7 +37,9 @@ func (x *Reader) openSet(p *piece) {
 		x.fail(p, "ST", CodeTooManySets, "put at most 100000 transaction sets into one group")
 		return
 	}
-	x.group.seen[number] = struct{}{}
+	if usable { // a copy, for the number alone would keep all of the ST, 16 KiB at most
+		x.group.seen[strings.Clone(number)] = struct{}{}
+	}
 }
 
 // endSet reads an SE.

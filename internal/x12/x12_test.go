@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -272,6 +273,78 @@ func TestSetTooLong(t *testing.T) {
 		if back.String() != long+set(2) {
 			t.Errorf("%s: the parts are not the sets", name)
 		}
+	}
+}
+
+// What is kept of a set behind its end is its control number, however long its ST is, and nothing
+// where that is none; of a group that has ended, though a part of it is held, its header alone.
+func TestSetsAreLetGo(t *testing.T) {
+	const most = 4 << 20 // where all of them together have 25 MB and more
+	long := strings.Repeat("x", 15_000)
+	for _, test := range []struct {
+		name         string
+		groups, sets int
+		form         string // of a set
+	}{
+		{"long ST", 1, 2000, "ST*837*%04d*" + long + "~SE*2*%[1]04d~"},
+		{"long number", 1, 2000, "ST*837*%04d" + long + "~SE*2*%[1]04d~"},
+		{"many groups", 100, 5000, "ST*837*%04d~SE*2*%[1]04d~"},
+	} {
+		body, feed := io.Pipe()
+		go func() {
+			_, _ = io.WriteString(feed, isa(1))
+			for group := range test.groups {
+				_, _ = io.WriteString(feed, gs(group))
+				for i := range test.sets {
+					_, _ = fmt.Fprintf(feed, test.form, i)
+				}
+				_, _ = fmt.Fprintf(feed, "GE*%d*%d~", test.sets, group)
+			}
+			_ = feed.Close()
+		}()
+		reader, err := x12.NewReader(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		held := make([]*x12.Part, 0, test.groups)
+		for range test.groups {
+			for i := range test.sets {
+				part, err := reader.Next()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i == 0 {
+					held = append(held, part)
+				}
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if kept := int64(after.HeapAlloc) - int64(before.HeapAlloc); kept > most {
+			t.Errorf("%s: %d bytes are kept, want %d at most", test.name, kept, most)
+		}
+		runtime.KeepAlive(held)
+		_ = body.Close()
+	}
+}
+
+// The size of a part counts the headers that it holds, which may be longer than all of its text.
+func TestSizeCountsHeaders(t *testing.T) {
+	t.Parallel()
+	long := "GS*HC*" + strings.Repeat("x", 15_000) + "*RECEIVER*20260115*1200*1*X*1~"
+	reader, err := x12.NewReader(strings.NewReader(isa(1) + long + set(1) + "GE*1*1~IEA*1*000000001~"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := reader.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if least := len(isa(1)) + len(long) + len(set(1)); part.Size() < least {
+		t.Errorf("got %d bytes, want %d or more", part.Size(), least)
 	}
 }
 
