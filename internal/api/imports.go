@@ -182,15 +182,13 @@ func (a *API) createImport(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	defer upload.release() // where it panics; a second time does nothing
 	if wanted.Name == "" {
 		wanted.Name = upload.name
 	}
 	taken, err := a.Imports.Receive(r.Context(), upload, wanted)
-	if upload.err != nil {
-		return upload.fault()
-	}
-	if err != nil {
-		return err
+	if err != nil || upload.err != nil {
+		return upload.refuse(err)
 	}
 	upload.done()
 	w.Header().Set("Location", "/v1/imports/"+taken.ID.String())

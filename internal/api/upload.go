@@ -35,6 +35,7 @@ type upload struct {
 }
 
 // openUpload begins to read a file. Its deadlines are from now on those of something that moves.
+// What it gives has to be ended, by done or refuse; it ends by itself what it refuses.
 func openUpload(w http.ResponseWriter, r *http.Request) (*upload, error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, newFault(http.StatusUnsupportedMediaType, "content-encoding", "send the file as it is, packed or not, without Content-Encoding")
@@ -53,11 +54,7 @@ func openUpload(w http.ResponseWriter, r *http.Request) (*upload, error) {
 	u.form = multipart.NewReader(raw{u, u.file}, parameters["boundary"])
 	part, err := u.form.NextPart()
 	if err != nil || part.FileName() == "" {
-		if u.err != nil {
-			return nil, u.fault()
-		}
-		u.release()
-		return nil, errForm()
+		return nil, u.refuse(errForm())
 	}
 	u.name, u.file = part.FileName(), part
 	return u, nil
@@ -119,26 +116,42 @@ func (u *upload) note(err error) error {
 	return err
 }
 
-// done gives the connection back its usual deadlines.
-func (u *upload) done() {
-	u.release()
-	_ = u.control.SetReadDeadline(time.Time{})
-	_ = u.control.SetWriteDeadline(time.Now().Add(writeTimeout))
-}
+// done ends an upload that was taken.
+func (u *upload) done() { u.end(time.Time{}, writeTimeout) }
 
-// fault says what became of an upload that failed.
-func (u *upload) fault() error {
-	u.release()
-	_ = u.control.SetWriteDeadline(time.Now().Add(pieceTimeout))
-	_, tooLarge := errors.AsType[*http.MaxBytesError](u.err)
-	form, ofForm := errors.AsType[*fault](u.err)
+// refuse ends an upload that is not taken, and says why: err, or what became of its bytes.
+func (u *upload) refuse(err error) error {
+	stops, rest := false, time.Now().Add(bodyGrace)
 	select {
 	case <-u.stopped:
+		stops, rest = true, time.Unix(1, 0) // nothing more is read
+	default:
+	}
+	u.end(rest, pieceTimeout)
+	switch {
+	case u.err == nil:
+		return err
+	case stops:
 		return &fault{
 			status: http.StatusServiceUnavailable, code: "stopping", detail: "the server stops; send the file again a little later", retryAfter: retry,
 		}
 	default:
+		return u.fault()
 	}
+}
+
+// end gives the connection back the deadlines of an answer. Without it, whoever does not take
+// the answer would keep the connection, and the server the request until it stops.
+func (u *upload) end(read time.Time, write time.Duration) {
+	u.release()
+	_ = u.control.SetReadDeadline(read)
+	_ = u.control.SetWriteDeadline(time.Now().Add(write))
+}
+
+// fault says why the bytes of an upload did not come in.
+func (u *upload) fault() error {
+	_, tooLarge := errors.AsType[*http.MaxBytesError](u.err)
+	form, ofForm := errors.AsType[*fault](u.err)
 	switch {
 	case tooLarge:
 		return errImportTooLarge()
