@@ -21,9 +21,13 @@ const (
 	runners     = 2                // imports that one instance passes at once
 	lease       = 15 * time.Second // how long an import is thought to be alive after its last report
 	reportEvery = time.Second
-	lookEvery   = time.Second // for imports to take, where none was received here
-	keptFor     = 24 * time.Hour
-	forgetEvery = 10 * time.Minute
+	// receiveLease is how long a file is thought to come in after its last bytes: longer than the
+	// next may take. It is extended every holdEvery at most.
+	receiveLease = 2 * time.Minute
+	holdEvery    = 15 * time.Second
+	lookEvery    = time.Second // for imports to take, where none was received here
+	keptFor      = 24 * time.Hour
+	forgetEvery  = 10 * time.Minute
 	// maxRuns ends an import that was taken again and again: most likely it is what ends its
 	// runners.
 	maxRuns = 100
@@ -47,11 +51,12 @@ type Desk struct {
 	Validator *claim.Validator
 	Now       func() time.Time
 	Logger    *slog.Logger
-	// Alone: nobody else has the database, so that an import which is running when Run begins is
-	// nobody's, whatever its lease says.
+	// Alone: nobody else has the database, so that an import which is running when Run begins, or
+	// received since before the desk was made, is nobody's, whatever its lease says.
 	Alone bool
 	Stats Stats
 
+	made      time.Time
 	receiving chan struct{} // one in it for each file that comes in
 	wake      chan struct{}
 }
@@ -60,7 +65,7 @@ type Desk struct {
 func NewDesk(imports store.Imports, committer Committer, validator *claim.Validator, now func() time.Time, logger *slog.Logger) *Desk {
 	return &Desk{
 		Imports: imports, Committer: committer, Validator: validator, Now: now, Logger: logger,
-		receiving: make(chan struct{}, maxReceiving), wake: make(chan struct{}, runners),
+		made: now(), receiving: make(chan struct{}, maxReceiving), wake: make(chan struct{}, runners),
 	}
 }
 
@@ -76,6 +81,7 @@ func (d *Desk) wakeUp() {
 func (d *Desk) Run(ctx context.Context) error {
 	if d.Alone {
 		d.reclaim(ctx)
+		d.giveUpLost(ctx)
 	}
 	var running sync.WaitGroup
 	for range runners {
@@ -105,6 +111,21 @@ func (d *Desk) reclaim(ctx context.Context) {
 		}
 		d.Logger.WarnContext(ctx, "look for imports of a run before", "error", err)
 		return
+	}
+}
+
+// giveUpLost ends the imports whose bytes came in when a run before this one died. Those that are not
+// among the newest end when their leases are over.
+func (d *Desk) giveUpLost(ctx context.Context) {
+	page, err := d.Imports.Imports(ctx, 0, store.MaxImportPage)
+	if err != nil {
+		d.Logger.WarnContext(ctx, "look for files that did not come in; they end when their leases are over", "error", err)
+		return
+	}
+	for i := range page {
+		if page[i].State == store.ImportReceiving && page[i].CreatedAt.Before(d.made) {
+			d.giveUp(ctx, page[i].ID)
+		}
 	}
 }
 

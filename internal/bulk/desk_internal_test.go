@@ -321,6 +321,88 @@ func TestAlone(t *testing.T) {
 	same(t, "runs begun", d.Stats.Taken.Load(), int64(len(ids)))
 }
 
+// lost leaves an import that was received when its desk died.
+func (b *bench) lost() uuid.UUID {
+	b.Helper()
+	i := store.Import{
+		ID: uuid.Must(uuid.NewV7()), Kept: true, State: store.ImportReceiving, CreatedAt: b.now(), LeasedUntil: b.now().Add(receiveLease),
+	}
+	if err := b.claims.CreateImport(b.Context(), i); err != nil {
+		b.Fatal(err)
+	}
+	if err := b.claims.AppendPart(b.Context(), i.ID, 0, store.InputPart, 0, []byte("x")); err != nil {
+		b.Fatal(err)
+	}
+	return i.ID
+}
+
+// Files that came in when a desk died end at once where the next desk is alone, and what they had is
+// gone; what comes in meanwhile goes on.
+func TestAloneGivesUpLostUploads(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	lost := b.lost()
+	b.advance(time.Microsecond)
+	d := b.desk(b)
+	d.Alone = true
+	coming := b.lost() // as one of the new desk's own
+	b.work(d)
+	if got := b.await(lost); got.State != store.ImportCancelled {
+		t.Errorf("got %s, want it cancelled", got.State)
+	}
+	if _, err := b.claims.Part(t.Context(), lost, store.InputPart, 0); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("its part: got %v, want %v", err, store.ErrNotFound)
+	}
+	b.await(b.receive(d, goodFile("A"), Wanted{}).ID)
+	if got := b.read(coming); got.State != store.ImportReceiving {
+		t.Errorf("one that comes in: got %s, want it receiving", got.State)
+	}
+}
+
+// Files that came in when their desks died keep others from coming in for as long as their leases,
+// and no longer.
+func TestLostUploadsTakeNoPlaces(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.desk(b)
+	for range maxWaiting {
+		b.lost()
+	}
+	b.advance(receiveLease - time.Microsecond)
+	if _, err := d.Receive(t.Context(), strings.NewReader(goodFile("A")), Wanted{}); !errors.Is(err, ErrBusy) {
+		t.Errorf("under their leases: got %v, want %v", err, ErrBusy)
+	}
+	b.advance(time.Microsecond)
+	b.receive(d, goodFile("A"), Wanted{})
+}
+
+// A file that comes in for long keeps its import, for as long as something moves.
+func TestSlowUploadIsHeld(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.desk(b)
+	file := strings.NewReader(goodFile(numbered(1000)...))
+	slow := readerFunc(func(into []byte) (int, error) {
+		b.advance(receiveLease - time.Second) // since the last bytes
+		if _, err := b.claims.Forget(t.Context(), b.now().Add(-keptFor), b.now()); err != nil {
+			t.Error(err)
+		}
+		return file.Read(into[:min(len(into), headBytes)])
+	})
+	i, err := d.Receive(t.Context(), slow, Wanted{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.read(i.ID); got.State != store.ImportQueued || !got.LeasedUntil.IsZero() {
+		t.Errorf("got %s, leased until %s, want it queued and free", got.State, got.LeasedUntil)
+	}
+}
+
+// readerFunc is a function as a reader.
+type readerFunc func([]byte) (int, error)
+
+func (r readerFunc) Read(into []byte) (int, error) { return r(into) }
+
 // Several desks on one database import several files at once, each once.
 func TestSeveralDesks(t *testing.T) {
 	t.Parallel()

@@ -58,9 +58,10 @@ func (d *Desk) Receive(ctx context.Context, body io.Reader, wanted Wanted) (stor
 	if _, err := d.twin(ctx, nil); err != nil {
 		return store.Import{}, err
 	}
+	now := d.Now()
 	i := store.Import{
 		ID: uuid.Must(uuid.NewV7()), Name: cleanName(wanted.Name), DryRun: wanted.DryRun, StopOnError: wanted.StopOnError,
-		Kept: true, State: store.ImportReceiving, CreatedAt: d.Now(),
+		Kept: true, State: store.ImportReceiving, CreatedAt: now, LeasedUntil: now.Add(receiveLease),
 	}
 	if wanted.Format != intake.UnknownFormat {
 		i.Format = FormatName(wanted.Format)
@@ -120,7 +121,10 @@ func (d *Desk) keep(ctx context.Context, i *store.Import, body io.Reader) (store
 		return store.Import{}, err
 	}
 	sum := counted{Hash: sha256.New()}
-	if _, err := io.Copy(io.MultiWriter(&sum, parts), body); err != nil {
+	held := &heldBody{body: body, next: i.CreatedAt.Add(holdEvery), now: d.Now, hold: func(until time.Time) error {
+		return d.Imports.HoldImport(ctx, i.ID, until)
+	}}
+	if _, err := io.Copy(io.MultiWriter(&sum, parts), held); err != nil {
 		return store.Import{}, err
 	}
 	if err := parts.Close(); err != nil {
@@ -136,8 +140,29 @@ func (d *Desk) keep(ctx context.Context, i *store.Import, body io.Reader) (store
 	if err := insist(ctx, func() error { return d.Imports.QueueImport(ctx, i.ID, i.SHA256, i.Bytes) }); err != nil {
 		return store.Import{}, err
 	}
-	i.State = store.ImportQueued
+	i.State, i.LeasedUntil = store.ImportQueued, time.Time{}
 	return *i, nil
+}
+
+// heldBody extends the lease of an import while its bytes come in.
+type heldBody struct {
+	body io.Reader
+	next time.Time // when it is to be extended next
+	now  func() time.Time
+	hold func(until time.Time) error
+}
+
+// Read implements io.Reader. Where the claims database can not be used just now, the lease lasts until
+// the next try.
+func (h *heldBody) Read(into []byte) (int, error) {
+	n, err := h.body.Read(into)
+	if now := h.now(); err == nil && !now.Before(h.next) {
+		h.next = now.Add(holdEvery)
+		if err = h.hold(now.Add(receiveLease)); IsTransient(err) {
+			err = nil
+		}
+	}
+	return n, err
 }
 
 // counted is a hash that counts what it was given.
@@ -163,10 +188,10 @@ func (d *Desk) twin(ctx context.Context, i *store.Import) (*store.Import, error)
 	if err != nil {
 		return nil, err
 	}
-	waiting := 0
+	waiting, now := 0, d.Now()
 	for at := range page {
 		other := &page[at]
-		if !other.Kept || other.State.Ended() {
+		if !other.Kept || other.State.Ended() || other.State == store.ImportReceiving && !other.LeasedUntil.After(now) {
 			continue
 		}
 		waiting++

@@ -64,7 +64,7 @@ type Import struct {
 	CreatedAt   time.Time
 	StartedAt   time.Time // of the first run; zero before
 	FinishedAt  time.Time // zero before
-	LeasedUntil time.Time // until when its runner is thought to be alive
+	LeasedUntil time.Time // until when its runner, or who receives it, is thought to be alive; zero: not told
 	Forgotten   bool      // its parts were removed; see Forget
 	Tally
 }
@@ -159,8 +159,8 @@ func ForgetAll(next func(behind int64) ([]Old, error), forget func(Old) (bool, e
 // again after ErrUnknownOutcome, and do the same again.
 type Imports interface {
 	// CreateImport adds an import in the state given (ImportReceiving, ImportQueued or
-	// ImportRunning), at i.CreatedAt; CheckNew says what else it demands. One that is Running has Run 1, started then, and the
-	// lease given. Its counts are 0. The same ID again changes nothing.
+	// ImportRunning), at i.CreatedAt; CheckNew says what else it demands. One that is Running has Run 1, started then. It has the
+	// lease given, but for one that is Queued. Its counts are 0. The same ID again changes nothing.
 	CreateImport(ctx context.Context, i Import) error
 	// AppendPart keeps part n, from 0, of a file of an import that runs as run or, with run 0,
 	// that is Receiving; of another: ErrLostImport. The same part again replaces what was
@@ -171,8 +171,10 @@ type Imports interface {
 	// DropParts removes all parts of a kind from n on, of an import that AppendPart would take
 	// one for; of another: ErrLostImport. It takes several transactions, as Forget does.
 	DropParts(ctx context.Context, id uuid.UUID, run int, kind PartKind, n int) error
+	// HoldImport extends the lease of an import that is Receiving; of another: ErrLostImport.
+	HoldImport(ctx context.Context, id uuid.UUID, until time.Time) error
 	// QueueImport says that all bytes of an import that was Receiving are here: its hash and
-	// its size are set, and it waits for a runner. In another state: ErrLostImport.
+	// its size are set, its lease is over, and it waits for a runner. In another state: ErrLostImport.
 	QueueImport(ctx context.Context, id uuid.UUID, sha256 string, bytes int64) error
 	// TakeImport gives the oldest import that is Kept, and Queued, or Running under a lease
 	// that is over at now. It is now Running, with Run raised, leased until the given time,
@@ -198,8 +200,9 @@ type Imports interface {
 	// UnfinishedImport gives the newest import of this hash that is not Kept, no dry run, and
 	// has not ended; or ErrNotFound.
 	UnfinishedImport(ctx context.Context, sha256 string) (Import, error)
-	// Forget removes the parts of imports that ended before a time, and those of imports that
-	// are Receiving and were created before it, which fail now; the imports themselves stay.
+	// Forget removes the parts of imports that ended before a time, and those of imports that are
+	// Receiving under a lease that is over now or, where it was not told, were created before
+	// that time. These fail now; the imports themselves stay.
 	// It says of how many. It takes several transactions, so as not to keep others waiting;
 	// after an error, call it again.
 	Forget(ctx context.Context, before, now time.Time) (int, error)

@@ -94,8 +94,11 @@ func (s *Store) CreateImport(ctx context.Context, i store.Import) error {
 		return fmt.Errorf("create import %s: %w", i.ID, err)
 	}
 	run, startedAt, leasedUntil := 0, time.Time{}, time.Time{}
-	if i.State == store.ImportRunning {
+	switch i.State {
+	case store.ImportRunning:
 		run, startedAt, leasedUntil = 1, i.CreatedAt, i.LeasedUntil
+	case store.ImportReceiving:
+		leasedUntil = i.LeasedUntil
 	}
 	return translate(s.schema.Write(ctx, "create import "+i.ID.String(), func(_ context.Context, tx *pgfile.Tx) error {
 		tx.Queue(createImport, [16]byte(i.ID), i.Name, i.SHA256, i.Bytes, i.Format, i.DryRun, i.StopOnError, i.Kept,
@@ -105,7 +108,14 @@ func (s *Store) CreateImport(ctx context.Context, i store.Import) error {
 	}))
 }
 
-const queueImport = "UPDATE imports SET sha256 = $2, bytes = $3, state = 'queued' WHERE import_id = $1 AND state = 'receiving'"
+const holdImport = "UPDATE imports SET leased_until = $2 WHERE import_id = $1 AND state = 'receiving'"
+
+// HoldImport extends the lease of an import that is received; see store.Imports.
+func (s *Store) HoldImport(ctx context.Context, id uuid.UUID, until time.Time) error {
+	return s.change(ctx, "hold import "+id.String(), holdImport, [16]byte(id), until)
+}
+
+const queueImport = "UPDATE imports SET sha256 = $2, bytes = $3, leased_until = NULL, state = 'queued' WHERE import_id = $1 AND state = 'receiving'"
 
 // QueueImport lets an import wait for a runner; see store.Imports.
 func (s *Store) QueueImport(ctx context.Context, id uuid.UUID, sha256 string, bytes int64) error {

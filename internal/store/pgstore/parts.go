@@ -80,8 +80,10 @@ func (s *Store) Part(ctx context.Context, id uuid.UUID, kind store.PartKind, n i
 
 const (
 	toForget = `SELECT seq, state = 'receiving' FROM imports WHERE NOT forgotten AND seq > $1 AND
-		CASE WHEN state = 'receiving' THEN created_at < $2 ELSE finished_at < $2 END ORDER BY seq LIMIT $3`
-	failReceiving = "UPDATE imports SET state = 'failed', reason = $2, finished_at = $3 WHERE seq = $1 AND state = 'receiving'"
+		CASE WHEN state <> 'receiving' THEN finished_at < $2 WHEN leased_until IS NULL THEN created_at < $2
+		ELSE leased_until <= $3 END ORDER BY seq LIMIT $4`
+	failReceiving = `UPDATE imports SET state = 'failed', reason = $2, finished_at = $3, leased_until = NULL
+		WHERE seq = $1 AND state = 'receiving' AND (leased_until IS NULL OR leased_until <= $3)`
 	// An import that another instance is just forgetting is left to it.
 	forgetParts = `WITH mine AS (SELECT seq FROM imports WHERE seq = $1 AND NOT forgotten FOR UPDATE SKIP LOCKED),
 		gone AS (DELETE FROM import_parts WHERE import_seq = (SELECT seq FROM mine) AND (kind, n) IN
@@ -92,16 +94,16 @@ const (
 // Forget removes the parts of old imports; see store.Imports.
 func (s *Store) Forget(ctx context.Context, before, now time.Time) (int, error) {
 	return store.ForgetAll(
-		func(behind int64) ([]store.Old, error) { return s.toForget(ctx, behind, before) },
+		func(behind int64) ([]store.Old, error) { return s.toForget(ctx, behind, before, now) },
 		func(i store.Old) (bool, error) { return s.forget(ctx, i, now) },
 	)
 }
 
 // toForget gives the first of them behind the last.
-func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]store.Old, error) {
+func (s *Store) toForget(ctx context.Context, last int64, before, now time.Time) ([]store.Old, error) {
 	var found []store.Old
 	err := s.read(ctx, "look for imports to forget", func(ctx context.Context, pool *pgxpool.Pool) error {
-		rows, err := pool.Query(ctx, toForget, last, before, importsAtOnce)
+		rows, err := pool.Query(ctx, toForget, last, before, now, importsAtOnce)
 		if err != nil {
 			return err
 		}
@@ -118,8 +120,8 @@ func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]s
 	return found, err
 }
 
-// forget removes the parts of one import, and tells whether it did: one whose bytes have
-// all come in meanwhile stays as it is.
+// forget removes the parts of one import, and tells whether it did: one whose bytes go on
+// to come in, or have all come in, stays as it is.
 func (s *Store) forget(ctx context.Context, i store.Old, now time.Time) (bool, error) {
 	if i.Receiving {
 		err := s.change(ctx, "end import that never came in", failReceiving, i.Seq, store.NeverReceived, now)

@@ -74,8 +74,11 @@ func (s *Store) CreateImport(ctx context.Context, i store.Import) error {
 		return fmt.Errorf("create import %s: %w", i.ID, err)
 	}
 	run, startedAt, leasedUntil := 0, time.Time{}, time.Time{}
-	if i.State == store.ImportRunning {
+	switch i.State {
+	case store.ImportRunning:
 		run, startedAt, leasedUntil = 1, i.CreatedAt, i.LeasedUntil
+	case store.ImportReceiving:
+		leasedUntil = i.LeasedUntil
 	}
 	return translate(s.file.Write(ctx, "create import "+i.ID.String(), func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, createImport, i.ID[:], i.Name, i.SHA256, i.Bytes, i.Format, i.DryRun, i.StopOnError, i.Kept,
@@ -84,7 +87,16 @@ func (s *Store) CreateImport(ctx context.Context, i store.Import) error {
 	}))
 }
 
-const queueImport = "UPDATE imports SET sha256 = ?, bytes = ?, state = 'queued' WHERE import_id = ? AND state = 'receiving'"
+const holdImport = "UPDATE imports SET leased_until = ? WHERE import_id = ? AND state = 'receiving'"
+
+// HoldImport extends the lease of an import that is received; see store.Imports.
+func (s *Store) HoldImport(ctx context.Context, id uuid.UUID, until time.Time) error {
+	return translate(s.file.Write(ctx, "hold import "+id.String(), func(ctx context.Context, tx *sql.Tx) error {
+		return wantRow(tx.ExecContext(ctx, holdImport, sqlitefile.Micros(until), id[:]))
+	}))
+}
+
+const queueImport = "UPDATE imports SET sha256 = ?, bytes = ?, leased_until = 0, state = 'queued' WHERE import_id = ? AND state = 'receiving'"
 
 // QueueImport lets an import wait for a runner; see store.Imports.
 func (s *Store) QueueImport(ctx context.Context, id uuid.UUID, sha256 string, bytes int64) error {

@@ -79,22 +79,24 @@ func (s *Store) Part(ctx context.Context, id uuid.UUID, kind store.PartKind, n i
 
 const (
 	toForget = `SELECT seq, state = 'receiving' FROM imports WHERE forgotten = 0 AND seq > ?1 AND
-		CASE WHEN state = 'receiving' THEN created_at < ?2 ELSE finished_at <> 0 AND finished_at < ?2 END ORDER BY seq LIMIT ?3`
-	failReceiving = "UPDATE imports SET state = 'failed', reason = ?, finished_at = ? WHERE seq = ? AND state = 'receiving'"
-	forgetParts   = "DELETE FROM import_parts WHERE rowid IN (SELECT rowid FROM import_parts WHERE import_seq = ? LIMIT ?)"
+		CASE WHEN state <> 'receiving' THEN finished_at <> 0 AND finished_at < ?2 WHEN leased_until = 0 THEN created_at < ?2
+		ELSE leased_until <= ?3 END ORDER BY seq LIMIT ?4`
+	failReceiving = `UPDATE imports SET state = 'failed', reason = ?1, finished_at = ?2, leased_until = 0
+		WHERE seq = ?3 AND state = 'receiving' AND leased_until <= ?2`
+	forgetParts = "DELETE FROM import_parts WHERE rowid IN (SELECT rowid FROM import_parts WHERE import_seq = ? LIMIT ?)"
 )
 
 // Forget removes the parts of old imports; see store.Imports.
 func (s *Store) Forget(ctx context.Context, before, now time.Time) (int, error) {
 	return store.ForgetAll(
-		func(behind int64) ([]store.Old, error) { return s.toForget(ctx, behind, before) },
+		func(behind int64) ([]store.Old, error) { return s.toForget(ctx, behind, before, now) },
 		func(i store.Old) (bool, error) { return s.forget(ctx, i, now) },
 	)
 }
 
 // toForget gives the first of them behind the last.
-func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]store.Old, error) {
-	rows, err := s.file.Reader().QueryContext(ctx, toForget, last, sqlitefile.Micros(before), importsAtOnce)
+func (s *Store) toForget(ctx context.Context, last int64, before, now time.Time) ([]store.Old, error) {
+	rows, err := s.file.Reader().QueryContext(ctx, toForget, last, sqlitefile.Micros(before), sqlitefile.Micros(now), importsAtOnce)
 	if err != nil {
 		return nil, fmt.Errorf("look for imports to forget: %w", translate(err))
 	}
@@ -113,8 +115,8 @@ func (s *Store) toForget(ctx context.Context, last int64, before time.Time) ([]s
 	return found, nil
 }
 
-// forget removes the parts of one import, and tells whether it did: one whose bytes have
-// all come in meanwhile stays as it is.
+// forget removes the parts of one import, and tells whether it did: one whose bytes go on
+// to come in, or have all come in, stays as it is.
 func (s *Store) forget(ctx context.Context, i store.Old, now time.Time) (bool, error) {
 	if i.Receiving {
 		err := s.file.Write(ctx, "end import that never came in", func(ctx context.Context, tx *sql.Tx) error {

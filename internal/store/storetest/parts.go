@@ -18,6 +18,7 @@ func partsChecks() []check {
 		{"replaced and dropped", partsReplaced},
 		{"out of bounds", partsOutOfBounds},
 		{"of whom they may be", partsOfARun},
+		{"held while they come in", importHeld},
 		{"forgotten", partsForgotten},
 		{"many are forgotten", manyPartsForgotten},
 	}
@@ -127,6 +128,45 @@ func partsOfARun(t *testing.T, f *fixture) {
 	wantLost(t, "running, run 2", keep(running, 2))
 	wantLost(t, "drop, run 2", f.DropParts(t.Context(), running.ID, 2, store.InputPart, 0))
 	wantLost(t, "no such import", keep(store.Import{ID: uuid.New()}, 0))
+}
+
+// While its bytes come in an import has a lease, which can be extended, and which forgets it once
+// it is over; when all of them are here it has none.
+func importHeld(t *testing.T, f *fixture) {
+	i := f.create(t, store.Import{State: store.ImportReceiving, LeasedUntil: after(time.Minute)})
+	same(t, "created", f.imported(t, i.ID), i)
+	i.LeasedUntil = after(time.Hour)
+	for range 2 {
+		if err := f.HoldImport(t.Context(), i.ID, i.LeasedUntil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(t, "held", f.imported(t, i.ID), i)
+	for want, at := range []time.Duration{-time.Microsecond, 0} {
+		lost := f.create(t, store.Import{State: store.ImportReceiving, LeasedUntil: after(time.Minute)})
+		f.keep(t, lost, store.InputPart, "x")
+		now := after(time.Minute + at)
+		if got, err := f.Forget(t.Context(), after(-time.Hour), now); err != nil || got != want {
+			t.Errorf("forget at %s: got %d, %v, want %d", now, got, err, want)
+		}
+		if got := f.imported(t, lost.ID); got.Forgotten != (want > 0) || got.Forgotten && (got.State != store.ImportFailed || !got.LeasedUntil.IsZero()) {
+			t.Errorf("forget at %s: got %+v", now, got)
+		}
+		if _, err := f.CancelImport(t.Context(), lost.ID, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// However long it takes, while somebody holds it; the one that was cancelled goes.
+	if got, err := f.Forget(t.Context(), after(30*time.Minute), after(time.Hour-time.Microsecond)); err != nil || got != 1 {
+		t.Errorf("forget the others: got %d, %v, want 1", got, err)
+	}
+	if err := f.QueueImport(t.Context(), i.ID, hashA, 1); err != nil {
+		t.Fatal(err)
+	}
+	i.State, i.SHA256, i.Bytes, i.LeasedUntil = store.ImportQueued, hashA, 1, time.Time{}
+	same(t, "queued", f.imported(t, i.ID), i)
+	wantLost(t, "hold one that waits", f.HoldImport(t.Context(), i.ID, after(time.Hour)))
+	wantLost(t, "hold none", f.HoldImport(t.Context(), uuid.New(), after(time.Hour)))
 }
 
 // Some time after its end an import loses its parts, and stays itself. One that was never
