@@ -206,7 +206,7 @@ func (l *localImporter) begin(ctx context.Context, from source, o *importOptions
 	if errors.Is(err, store.ErrNotFound) {
 		now := time.Now()
 		i := store.Import{
-			ID: uuid.Must(uuid.NewV7()), Name: filepath.Base(report.File), SHA256: from.sha256, Bytes: from.bytes, Format: o.format,
+			ID: uuid.Must(uuid.NewV7()), Name: bulk.CleanName(report.File), SHA256: from.sha256, Bytes: from.bytes, Format: o.format,
 			StopOnError: o.onError == onErrorStop, State: store.ImportRunning, Run: 1, CreatedAt: now, StartedAt: now, LeasedUntil: now.Add(l.lease),
 		}
 		return i, l.claims.CreateImport(ctx, i)

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -87,11 +86,11 @@ func (r *remoteImporter) takeIn(ctx context.Context, from source, o *importOptio
 	if err := report.countRemote(&i); err != nil {
 		return err
 	}
+	if i.State == store.ImportCancelled { // perhaps before there were any faults
+		return hint(fmt.Errorf("import %s was cancelled", i.ImportID), "what is stored already stays; the same command imports the file anew")
+	}
 	if err := r.readFaults(ctx, i.ImportID, report); err != nil {
 		return err
-	}
-	if i.State == store.ImportCancelled {
-		return fmt.Errorf("import %s was cancelled", i.ImportID)
 	}
 	err = r.fetch(ctx, rejects, report, i.ImportID, store.RejectsPart)
 	if err == nil {
@@ -125,7 +124,7 @@ func check(from source, o *importOptions, report *fileReport) error {
 
 // upload sends the file.
 func (r *remoteImporter) upload(ctx context.Context, from source, o *importOptions, name string) (i api.Import, err error) {
-	query := url.Values{"on_error": {o.onError}, "name": {filepath.Base(name)}}
+	query := url.Values{"on_error": {o.onError}, "name": {bulk.CleanName(name)}}
 	if o.format != "" {
 		query.Set("format", o.format)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -64,6 +65,38 @@ func TestRefusedByServer(t *testing.T) {
 		if code != exitFailed || stdout != "" || !strings.Contains(stderr, "import "+path+": not like this (some-code)") {
 			t.Errorf("status %d: got code %d, stdout %q, stderr %q", status, code, stdout, stderr)
 		}
+	}
+}
+
+// An import that was cancelled on the server is told as that, also where it ended before there were any
+// faults to tell.
+func TestCancelledOnServer(t *testing.T) {
+	t.Parallel()
+	const id = "0190f5fe-7c00-7000-8000-000000000001"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.URL.Path != "/v1/imports" && r.URL.Path != "/v1/imports/"+id {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, `{"status":404,"detail":"there is no such file","code":"no-such-file"}`)
+			return
+		}
+		if r.Method == http.MethodPost {
+			w.WriteHeader(http.StatusAccepted)
+		}
+		_, _ = io.WriteString(w, `{"import_id":"`+id+`","state":"cancelled","net_fee":"0.00"}`)
+	}))
+	defer server.Close()
+	path := filepath.Join(t.TempDir(), "claim.csv")
+	const text = "service date,submitted procedure,quadrant,plan group,subscriber,provider npi,provider fees,allowed fees,member coinsurance,member copay\n" +
+		"3/28/18 0:00,D0180,,GRP-1000,3730189502,1497775530,1,1,0,0\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, messages bytes.Buffer
+	code := run(t.Context(), []string{"import", path, "--server", server.URL}, strings.NewReader(""), &out, &messages, nil)
+	if code != exitFailed || !strings.Contains(messages.String(), "import "+id+" was cancelled\nhint: ") {
+		t.Errorf("got code %d, %q, want it told as cancelled", code, &messages)
 	}
 }
 

@@ -104,7 +104,7 @@ func (a *API) importRoutes() []route {
 			},
 			request: &content{media: importTypes()},
 			answers: map[int]content{http.StatusAccepted: {text: "Kept; Location says where to ask", body: Import{}}},
-			faults:  []int{400, 403, 408, 413, 415, 422},
+			faults:  []int{400, 403, 408, 409, 413, 415, 422},
 			handle:  a.createImport,
 		},
 		{
@@ -280,7 +280,9 @@ func (a *API) sendPart(w http.ResponseWriter, r *http.Request, kind store.PartKi
 	case found.Forgotten:
 		return newFault(http.StatusGone, "forgotten", "files about an import are kept for 24 hours; send the file again to have them anew")
 	}
-	file, err := a.Imports.Open(r.Context(), found.ID, kind)
+	ctx, cancel := context.WithTimeout(r.Context(), downloadTimeout) // the file is read by it
+	defer cancel()
+	file, err := a.Imports.Open(ctx, found.ID, kind)
 	if errors.Is(err, store.ErrNotFound) {
 		return newFault(http.StatusNotFound, "no-such-file", "the import ended before there was any such file; it may say why: see it, and its faults")
 	}

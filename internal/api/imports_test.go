@@ -312,6 +312,29 @@ func TestImportBrokenOff(t *testing.T) {
 	same(t, "claims", got.Claims, api.Fates{Read: 2, Accepted: 2})
 }
 
+// cancelling is a body behind whose first bytes the import is cancelled.
+type cancelling struct{ *bench }
+
+func (c cancelling) Read([]byte) (int, error) {
+	page := decode[api.ImportPage](c.t, c.send(http.MethodGet, "/v1/imports", "").body)
+	c.want(c.send(http.MethodPost, "/v1/imports/"+page.Imports[0].ImportID+"/cancel", ""), 200)
+	return 0, io.EOF
+}
+
+// Who sends a file whose import is cancelled meanwhile is told so.
+func TestImportCancelledOnItsWay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.working()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/imports", io.MultiReader(strings.NewReader(table("A", "B")+strings.Repeat("x", 8<<10)), cancelling{b}))
+	r.ContentLength = -1
+	recorder := httptest.NewRecorder()
+	b.api.ServeHTTP(recorder, r)
+	if recorder.Code != http.StatusConflict || !strings.Contains(recorder.Body.String(), "import-ended") {
+		t.Errorf("got %d, %s, want 409, import-ended", recorder.Code, recorder.Body)
+	}
+}
+
 // serveAPI serves on a port, until stop.
 func serveAPI(t *testing.T, handler http.Handler) (url string, stop func() error) {
 	t.Helper()

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +42,9 @@ func (rt *route) unknownQuery(r *http.Request) error {
 		}
 	}
 	var items []item
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil { // what can not be read is left out of the values
+		items = append(items, item{place: []any{inQuery}, code: "syntax", message: "the query can not be read: write ; as %3B, and % as %25"})
+	}
 	for name, values := range r.URL.Query() {
 		switch {
 		case !slices.Contains(known, name):
@@ -53,7 +57,7 @@ func (rt *route) unknownQuery(r *http.Request) error {
 			items = append(items, queryItem(name, claim.CodeRepeated, "send this parameter once", ""))
 		}
 	}
-	if len(items) == 0 || rt.path == "" {
+	if len(items) == 0 || rt.path == "" || rt.open { // a probe may say what it likes
 		return nil
 	}
 	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.field, b.field) })

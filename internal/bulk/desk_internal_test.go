@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -177,6 +179,51 @@ func TestLostUpload(t *testing.T) {
 	}
 }
 
+// hook is a body that does something before it goes on.
+type hook func()
+
+func (h hook) Read([]byte) (int, error) {
+	h()
+	return 0, io.EOF
+}
+
+// A file whose import is cancelled while it comes in is refused as that, without an alarm.
+func TestCancelWhileItComesIn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var log bytes.Buffer
+	b.logger = slog.New(slog.NewTextHandler(&log, nil))
+	d := b.desk(b)
+	body := io.MultiReader(strings.NewReader(goodFile(numbered(1000)...)), hook(func() {
+		page, err := b.claims.Imports(t.Context(), 0, 10)
+		if err != nil || len(page) != 1 {
+			t.Fatalf("got %+v, %v, want one", page, err)
+		}
+		if _, err := d.Cancel(t.Context(), page[0].ID); err != nil {
+			t.Fatal(err)
+		}
+	}))
+	if _, err := d.Receive(t.Context(), body, Wanted{}); !errors.Is(err, store.ErrLostImport) {
+		t.Errorf("got %v, want %v", err, store.ErrLostImport)
+	}
+	if strings.Contains(log.String(), "could not be ended") {
+		t.Errorf("got the log %s, want no alarm", &log)
+	}
+}
+
+// Whatever a sender calls a file, its name can be kept: UTF-8, without a path, and not too long.
+func TestCleanName(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"a.csv": "a.csv", "/x/y/a.csv": "a.csv", `C:\\x\a.csv`: "a.csv", "f\xe9vrier.csv": "f\uFFFDvrier.csv", "a\x00\n.csv": "a.csv", "..": "..", "/": "", "": "",
+		strings.Repeat("\xff\xfea", 200): strings.Repeat("\uFFFDa", 63) + "\uFFFD",
+	} {
+		if got := CleanName(name); got != want || len(got) > store.MaxImportName || !utf8.ValidString(got) {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
 // The same file twice is one import while it waits, unless something else is wanted; beyond what
 // may wait no more is taken.
 func TestTwins(t *testing.T) {
@@ -189,6 +236,13 @@ func TestTwins(t *testing.T) {
 	}
 	if dry := b.receive(d, goodFile("A"), Wanted{DryRun: true}); dry.ID == first.ID {
 		t.Error("a dry run of a file is the import of it")
+	}
+	if csv := b.receive(d, goodFile("A"), Wanted{Format: intake.CSVTable}); csv.ID != first.ID {
+		t.Error("a file whose format is found, and is asked for later, is another import")
+	}
+	one, other := store.Import{Format: "csv"}, store.Import{Format: "ndjson"}
+	if isSame(&one, &other) || !isSame(&one, &one) {
+		t.Error("a file that is asked for in two formats is one import")
 	}
 	for _, number := range numbered(maxWaiting - 2) {
 		b.receive(d, goodFile(number), Wanted{})

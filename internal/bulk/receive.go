@@ -60,7 +60,7 @@ func (d *Desk) Receive(ctx context.Context, body io.Reader, wanted Wanted) (stor
 	}
 	now := d.Now()
 	i := store.Import{
-		ID: uuid.Must(uuid.NewV7()), Name: cleanName(wanted.Name), DryRun: wanted.DryRun, StopOnError: wanted.StopOnError,
+		ID: uuid.Must(uuid.NewV7()), Name: CleanName(wanted.Name), DryRun: wanted.DryRun, StopOnError: wanted.StopOnError,
 		Kept: true, State: store.ImportReceiving, CreatedAt: now, LeasedUntil: now.Add(receiveLease),
 	}
 	if wanted.Format != intake.UnknownFormat {
@@ -95,9 +95,9 @@ func readHead(body io.Reader, format intake.Format) ([]byte, error) {
 	return head, nil
 }
 
-// cleanName makes a name that can be kept: the last element of a path, and no more of it than fits.
-func cleanName(name string) string {
-	name = path.Base(strings.ReplaceAll(strings.ToValidUTF8(name, ""), `\`, "/"))
+// CleanName makes a name that can be kept: the last element of a path, in UTF-8, and no more of it than fits.
+func CleanName(name string) string {
+	name = path.Base(strings.ReplaceAll(strings.ToValidUTF8(name, "\uFFFD"), `\`, "/"))
 	name = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return -1
@@ -195,7 +195,7 @@ func (d *Desk) twin(ctx context.Context, i *store.Import) (*store.Import, error)
 			continue
 		}
 		waiting++
-		if i != nil && other.State != store.ImportReceiving && other.SHA256 == i.SHA256 && other.DryRun == i.DryRun && other.StopOnError == i.StopOnError {
+		if i != nil && other.State != store.ImportReceiving && isSame(other, i) {
 			return other, nil
 		}
 	}
@@ -205,12 +205,22 @@ func (d *Desk) twin(ctx context.Context, i *store.Import) (*store.Import, error)
 	return nil, nil
 }
 
+// isSame tells whether two imports are of the same bytes, wanted in the same way. A format that was not
+// asked for is what is found, so that it is no other one.
+func isSame(one, other *store.Import) bool {
+	return one.SHA256 == other.SHA256 && one.DryRun == other.DryRun && one.StopOnError == other.StopOnError &&
+		(one.Format == "" || other.Format == "" || one.Format == other.Format)
+}
+
 // giveUp ends an import whose bytes did not come in, or that is not needed. What it can not do
 // now, Forget does.
 func (d *Desk) giveUp(ctx context.Context, id uuid.UUID) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpFor)
 	defer cancel()
 	err := insist(ctx, func() error { return d.Imports.DropParts(ctx, id, 0, store.InputPart, 0) })
+	if errors.Is(err, store.ErrLostImport) {
+		return // it was cancelled from outside, and is forgotten as others are
+	}
 	if err == nil {
 		err = insist(ctx, func() error {
 			_, err := d.Imports.CancelImport(ctx, id, d.Now())

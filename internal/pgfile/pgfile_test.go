@@ -40,6 +40,21 @@ func open(t *testing.T, url string, texts ...string) *pgfile.Schema {
 	return schema
 }
 
+// Who has taken all connections for views of its own is told so, and does not wait for ever.
+func TestViewsWaitInBounds(t *testing.T) {
+	t.Parallel()
+	schema := open(t, pgtest.With(t, pgtest.Start(t).Database(t), "pool_max_conns", "1"), first)
+	view, err := schema.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = view.Close() }()
+	_, err = schema.Pages(t.Context())
+	if !errors.Is(err, pgfile.ErrUnavailable) || !strings.Contains(err.Error(), "set pool_max_conns") {
+		t.Errorf("got %v, want %v, with what to set", err, pgfile.ErrUnavailable)
+	}
+}
+
 // try opens the schema "toy", which is closed with the test.
 func try(t *testing.T, url string, texts ...string) (*pgfile.Schema, error) {
 	t.Helper()

@@ -37,8 +37,15 @@ func (s *Schema) Pages(ctx context.Context) (*Snapshot, error) {
 }
 
 func (s *Schema) view(ctx context.Context, settings string) (*Snapshot, error) {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
+	waiting, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	conn, err := s.pool.Acquire(waiting)
+	switch {
+	case err != nil && waiting.Err() != nil && ctx.Err() == nil:
+		// Who has views open already, as verify has, would wait for itself.
+		return nil, fmt.Errorf("open snapshot: none of the %d connections came free within %v; set pool_max_conns in the database URL to 4 or more: %w",
+			s.pool.Config().MaxConns, readTimeout, ErrUnavailable)
+	case err != nil:
 		return nil, fmt.Errorf("open snapshot: %w", Classify(err))
 	}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
