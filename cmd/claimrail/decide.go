@@ -152,6 +152,7 @@ func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, fi
 	pace := time.NewTicker(gap)
 	defer pace.Stop()
 	var done, closed, nameless int
+	more := false
 	for left := d.limit; left > 0; {
 		filter.Limit = min(left, payment.MaxPage)
 		page, err := s.DeadLetters(ctx, filter)
@@ -180,14 +181,18 @@ func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, fi
 			return err
 		}
 		done, left = done+len(decided.DeadLetters), left-len(page.DeadLetters)
-		if page.NextCursor == "" {
+		if more = page.NextCursor != ""; !more {
 			break
 		}
 		if filter.Before, err = nextPage(page.NextCursor, filter.Before); err != nil {
 			return err
 		}
 	}
-	return p.summarize(d, done, closed, nameless)
+	if err := p.summarize(d, done, closed, nameless); err != nil || !more {
+		return err
+	}
+	_, err := fmt.Fprintf(p.stderr, "there are more: these were the %d of --limit; give the command again, or a larger --limit\n", d.limit)
+	return err
 }
 
 // wait waits for the next turn. The one behind it comes no sooner than a gap after it, also where a

@@ -64,15 +64,15 @@ func TestProcessNothing(t *testing.T) {
 	}
 }
 
-// All errors of all lines come at once, each with its place, in the brief's shape; the
-// subscriber number is not sent back.
+// All errors of all lines come at once, each with its place, in the brief's shape, and no warning is among
+// them; neither the subscriber number nor the service date is sent back.
 func TestProcessClaimErrors(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	body := "[" + strings.Join([]string{
 		line(`"provider_npi": 12345`, `"provider_fees": "a lot"`),
 		line(),
-		line(`"submitted_procedure": "X0180"`, `"subscriber_number": "12\u000034"`, `"member_copay": true`, `"plan_group_number": null`),
+		line(`"service_date": "31/12/18 0:00"`, `"submitted_procedure": "X0180"`, `"quadrant": "Upper"`, `"subscriber_number": "12\u000034"`, `"member_copay": true`, `"plan_group_number": null`),
 	}, ",") + "]"
 	got := decode[map[string]map[string][]map[string]any](t, b.want(b.send(http.MethodPost, "/claim-process", body), 422).body)
 	index := func(i int) any { return float64(i) }
@@ -84,6 +84,11 @@ func TestProcessClaimErrors(t *testing.T) {
 		{
 			"loc": []any{index(0), "provider_fees"}, "type": "value_error", "msg": "write an amount as $1,234.50 or 1234.5", "input": "a lot",
 			"line": index(0), "field": "provider_fees", "code": "money",
+		},
+		{
+			"loc": []any{index(2), "service_date"}, "type": "value_error",
+			"msg":  "write a real date as MM/DD/YY HH:MM or as YYYY-MM-DD, optionally with THH:MM:SS and no zone",
+			"line": index(2), "field": "service_date", "code": "service-date",
 		},
 		{
 			"loc": []any{index(2), "submitted_procedure"}, "type": "value_error", "msg": "a submitted procedure must start with the letter D",

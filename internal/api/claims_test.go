@@ -60,17 +60,20 @@ func TestCreateClaim(t *testing.T) {
 	}
 }
 
-// A problem lists every violation and shows what was found, but for health data.
+// A problem lists every violation, errors and warnings apart, and shows what was found, but for health data.
 func TestClaimProblem(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	got := decode[api.Problem](t, b.want(b.send(http.MethodPost, "/v1/claims",
-		claimOf("C-1", line(`"service_date": "31/12/18 0:00"`, `"subscriber_number": 1.5`, `"provider_npi": "149777553"`))), 422).body)
+		claimOf("C-1", line(`"service_date": "31/12/18 0:00"`, `"subscriber_number": 1.5`, `"provider_npi": "149777553"`, `"quadrant": "Upper"`))), 422).body)
 	var found []string
 	for _, e := range got.Errors {
 		found = append(found, fmt.Sprint(*e.Line, " ", e.Field, " ", e.Code, " ", string(e.Input)))
 	}
 	same(t, "errors", found, []string{"0 service_date service-date ", "0 subscriber_number type ", `0 provider_npi npi-digits "149777553"`})
+	if len(got.Warnings) != 1 || got.Warnings[0].Code != "quadrant-code" {
+		t.Errorf("got warnings %+v, want one, quadrant-code", got.Warnings)
+	}
 }
 
 // Claims are listed newest first, by every filter, page by page until nothing is left.

@@ -27,6 +27,7 @@ type fault struct {
 	detail     string // what to change, or what to do
 	retryAfter time.Duration
 	items      []item
+	warnings   []item // of a claim; they alone are no fault
 	id         string // of an opaque 500: the same in the log
 }
 
@@ -111,8 +112,7 @@ func faultOf(err error) *fault {
 // maxShown bounds what is shown of a value that was found, in bytes.
 const maxShown = 100
 
-// invalid gives the fault of a claim that can not be accepted: errors, and the
-// warnings among them.
+// invalid gives the fault of a claim that can not be accepted.
 func invalid(violations []claim.Violation) *fault {
 	f := newFault(http.StatusUnprocessableEntity, "invalid-claim", "the claim breaks the rules listed in errors; nothing was stored")
 	for _, v := range violations {
@@ -128,7 +128,11 @@ func invalid(violations []claim.Violation) *fault {
 		if it.field != "" {
 			it.place = append(it.place, it.field)
 		}
-		f.items = append(f.items, it)
+		if v.Severity == claim.Warning {
+			f.warnings = append(f.warnings, it)
+		} else {
+			f.items = append(f.items, it)
+		}
 	}
 	return f
 }
@@ -195,7 +199,7 @@ type BriefError struct {
 	Loc     []any           `json:"loc" doc:"where: index of the line and name of the field; [\"body\"] or [\"query\", name] else"`
 	Type    string          `json:"type" example:"value_error"`
 	Msg     string          `json:"msg" example:"an NPI must have exactly 10 digits"`
-	Input   json.RawMessage `json:"input,omitempty" doc:"what was found; left out for subscriber_number"`
+	Input   json.RawMessage `json:"input,omitempty" doc:"what was found; left out for protected health information"`
 	Line    *int            `json:"line" nullable:"true" doc:"index of the line, from 0; null where it is about none" example:"0"`
 	Field   string          `json:"field" example:"provider_npi"`
 	Code    string          `json:"code" doc:"stable word for programs" example:"npi-digits"`
@@ -212,7 +216,7 @@ func (f *fault) writeBrief(w http.ResponseWriter) {
 		e := BriefError{
 			Loc: it.place, Type: briefType(it.code), Msg: it.message, Line: it.line, Field: it.field, Code: it.code, ErrorID: f.id,
 		}
-		if it.field != claim.SubscriberField.String() {
+		if !it.isPHI {
 			e.Input = it.input
 		}
 		body.Detail.Errors = append(body.Detail.Errors, e)
@@ -251,6 +255,7 @@ type Problem struct {
 	Code     string         `json:"code" doc:"stable word for programs" example:"invalid-claim"`
 	Instance string         `json:"instance,omitempty" doc:"of an internal error: its id, the same in the log"`
 	Errors   []ProblemError `json:"errors,omitempty"`
+	Warnings []ProblemError `json:"warnings,omitempty" doc:"what would be told of the claim if it were accepted"`
 }
 
 // ProblemError is one thing that is wrong.
@@ -262,6 +267,14 @@ type ProblemError struct {
 	Input   json.RawMessage `json:"input,omitempty" doc:"what was found; left out for protected health information"`
 }
 
+func (it *item) problem() ProblemError {
+	e := ProblemError{Line: it.line, Field: it.field, Code: it.code, Message: it.message}
+	if !it.isPHI {
+		e.Input = it.input
+	}
+	return e
+}
+
 func (f *fault) writeProblem(w http.ResponseWriter) {
 	body := Problem{
 		Type: "urn:claimrail:problem:" + f.code, Title: http.StatusText(f.status), Status: f.status, Detail: f.detail, Code: f.code,
@@ -269,12 +282,11 @@ func (f *fault) writeProblem(w http.ResponseWriter) {
 	if f.id != "" {
 		body.Instance = "urn:uuid:" + f.id
 	}
-	for _, it := range f.items {
-		e := ProblemError{Line: it.line, Field: it.field, Code: it.code, Message: it.message}
-		if !it.isPHI {
-			e.Input = it.input
-		}
-		body.Errors = append(body.Errors, e)
+	for i := range f.items {
+		body.Errors = append(body.Errors, f.items[i].problem())
+	}
+	for i := range f.warnings {
+		body.Warnings = append(body.Warnings, f.warnings[i].problem())
 	}
 	text, err := json.Marshal(&body)
 	if err != nil { // it holds nothing that can not be written
