@@ -151,10 +151,10 @@ func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, fi
 	gap := time.Second / time.Duration(d.rate)
 	pace := time.NewTicker(gap)
 	defer pace.Stop()
-	var done, closed, nameless int
+	done, left := 0, map[error]int{} // which could not be decided on, by why
 	more := false
-	for left := d.limit; left > 0; {
-		filter.Limit = min(left, payment.MaxPage)
+	for room := d.limit; room > 0; {
+		filter.Limit = min(room, payment.MaxPage)
 		page, err := s.DeadLetters(ctx, filter)
 		if err != nil {
 			return err
@@ -170,9 +170,11 @@ func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, fi
 			case err == nil:
 				decided.DeadLetters = append(decided.DeadLetters, letter)
 			case errors.Is(err, payment.ErrClosed):
-				closed++
+				left[payment.ErrClosed]++
 			case errors.Is(err, payment.ErrNoClaim):
-				nameless++
+				left[payment.ErrNoClaim]++
+			case errors.Is(err, payment.ErrPaid):
+				left[payment.ErrPaid]++
 			default:
 				return errors.Join(p.showDecided(&decided), fmt.Errorf("%d done, then: %w", done+len(decided.DeadLetters), err))
 			}
@@ -180,7 +182,7 @@ func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, fi
 		if err := p.showDecided(&decided); err != nil {
 			return err
 		}
-		done, left = done+len(decided.DeadLetters), left-len(page.DeadLetters)
+		done, room = done+len(decided.DeadLetters), room-len(page.DeadLetters)
 		if more = page.NextCursor != ""; !more {
 			break
 		}
@@ -188,7 +190,7 @@ func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, fi
 			return err
 		}
 	}
-	if err := p.summarize(d, done, closed, nameless); err != nil || !more {
+	if err := p.summarize(d, done, left); err != nil || !more {
 		return err
 	}
 	_, err := fmt.Fprintf(p.stderr, "there are more: these were the %d of --limit; give the command again, or a larger --limit\n", d.limit)
@@ -207,16 +209,19 @@ func wait(ctx context.Context, pace *time.Ticker, gap time.Duration) error {
 	}
 }
 
-func (p *program) summarize(d *decisionFlags, done, closed, nameless int) error {
+func (p *program) summarize(d *decisionFlags, done int, left map[error]int) error {
 	what := fmt.Sprintf("%s: %d done", d.verb, done)
 	if d.dryRun {
 		what = fmt.Sprintf("dry run: %d would be done, nothing was", done)
 	}
-	if closed > 0 {
-		what += fmt.Sprintf(", %d closed meanwhile or with another of their claim", closed)
+	if n := left[payment.ErrClosed]; n > 0 {
+		what += fmt.Sprintf(", %d closed meanwhile or with another of their claim", n)
 	}
-	if nameless > 0 {
-		what += fmt.Sprintf(", %d name no claim and can only be discarded", nameless)
+	if n := left[payment.ErrNoClaim]; n > 0 {
+		what += fmt.Sprintf(", %d name no claim and can only be discarded", n)
+	}
+	if n := left[payment.ErrPaid]; n > 0 {
+		what += fmt.Sprintf(", %d are of paid claims and can only be discarded", n)
 	}
 	_, err := fmt.Fprintln(p.stderr, what)
 	return err
@@ -267,6 +272,9 @@ func (p *program) decide(ctx context.Context, ids []int64, carryOut func(context
 		case errors.Is(err, payment.ErrNoClaim):
 			errs = append(errs, hint(fmt.Errorf("dead letter %d names no claim, so it can not be sent again", id),
 				"discard it with 'claimrail dead-letters discard %d --reason ...'", id))
+		case errors.Is(err, payment.ErrPaid):
+			errs = append(errs, hint(fmt.Errorf("the claim of dead letter %d is paid, so it can not be sent again", id),
+				"discard it with 'claimrail dead-letters discard %d --reason ...': the payment stays", id))
 		default:
 			// What is wrong with the database or the server is so for those that follow.
 			return errors.Join(append(errs, p.showDecided(&page), err)...)

@@ -257,6 +257,8 @@ func (r *remote) refusal(answer *http.Response, text []byte) error {
 		refused.kind = payment.ErrClosed
 	case "no-claim":
 		refused.kind = payment.ErrNoClaim
+	case "paid":
+		refused.kind = payment.ErrPaid
 	case "other-claim":
 		refused.kind = store.ErrOtherClaim
 	}

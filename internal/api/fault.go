@@ -71,6 +71,7 @@ var kinds = [...]struct {
 	{store.ErrOtherClaim, http.StatusConflict, "other-claim", "another claim was accepted under this external_claim_id or Idempotency-Key; send a new claim under a new one"},
 	{payment.ErrClosed, http.StatusConflict, "closed", "this dead letter was redriven, discarded or paid already"},
 	{payment.ErrNoClaim, http.StatusConflict, "no-claim", "this dead letter names no claim, so it can not be sent again; discard it"},
+	{payment.ErrPaid, http.StatusConflict, "paid", "a payment is on record for the claim of this dead letter, so it can not be sent again; discard it: the payment stays"},
 	{store.ErrUnknownOutcome, http.StatusServiceUnavailable, "unknown-outcome", "whether the claim was stored is not known; send the same again under the same external_claim_id or Idempotency-Key to find out"},
 	{store.ErrUnavailable, http.StatusServiceUnavailable, "claims-unavailable", "the claims database can not be used now; nothing was stored; send it again a little later"},
 	{payment.ErrUnavailable, http.StatusServiceUnavailable, "payments-unavailable", "the payments database can not be used now; try again a little later"},

@@ -29,7 +29,7 @@ func TestDeskAnswer(t *testing.T) {
 }
 
 // A decision that is refused hints nothing, nor does one on a letter without a claim;
-// one whose hint is lost is taken all the same; and a redriven claim that is paid
+// one whose hint is lost is taken all the same; and a discarded letter of a claim that is paid
 // is hinted as what it is.
 func TestDeskDecisions(t *testing.T) {
 	t.Parallel()
@@ -51,11 +51,15 @@ func TestDeskDecisions(t *testing.T) {
 	b.send(claim(1, 100), claim(1, 200))
 	b.run()
 	b.hints.standings, b.hints.err = nil, errors.New("no responders")
-	letter, err := b.desk.Redrive(t.Context(), 2, word)
-	if err != nil {
-		t.Errorf("redrive: %v", err)
+	if _, err := b.desk.Redrive(t.Context(), 2, word); !errors.Is(err, payment.ErrPaid) {
+		t.Errorf("redrive of a paid claim: got %v, want %v", err, payment.ErrPaid)
 	}
-	b.same("state", letter.State, payment.LetterRedriven)
+	b.same("hints", b.hints.standings, []event.Standing(nil))
+	letter, err := b.desk.Discard(t.Context(), 2, word)
+	if err != nil {
+		t.Errorf("discard: %v", err)
+	}
+	b.same("state", letter.State, payment.LetterDiscarded)
 	b.same("hint", b.hints.standings, []event.Standing{
 		{Key: claim(1, 0).Key, State: event.Paid, PaymentID: payment.ID(claim(1, 0).Key), NetFee: 100, RecordedAt: noon},
 	})

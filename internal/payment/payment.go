@@ -26,6 +26,8 @@ var (
 	ErrClosed = errors.New("dead letter is closed")
 	// ErrNoClaim: the dead letter names no claim, so it can not be sent again.
 	ErrNoClaim = errors.New("dead letter names no claim")
+	// ErrPaid: a payment is on record for the dead letter's claim, so it can not be sent again.
+	ErrPaid = errors.New("the claim of the dead letter is paid")
 	// ErrUnavailable: the database can not be reached, is busy or is full, or lacks a table
 	// or a right that every call needs. Nothing was written, or nobody knows; the same call may
 	// be made again.
@@ -184,7 +186,7 @@ type Ledger interface {
 	Letter(ctx context.Context, id int64) (DeadLetter, []Entry, error)
 	// Redrive closes all open dead letters of the letter's claim as LetterRedriven, so
 	// that the claim's standing is Unknown and claim-process sends it again. Errors:
-	// ErrNotFound, ErrClosed, ErrNoClaim.
+	// ErrNotFound, ErrClosed, ErrNoClaim, ErrPaid.
 	Redrive(ctx context.Context, id int64, decision Decision) (DeadLetter, error)
 	// Discard closes all open dead letters of the letter's claim as LetterDiscarded and, unless
 	// the claim is paid, leaves a tombstone: no copy of the message will ever be paid. A

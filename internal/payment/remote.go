@@ -49,6 +49,7 @@ var kindNames = map[string]error{
 	"not-found":   ErrNotFound,
 	"closed":      ErrClosed,
 	"no-claim":    ErrNoClaim,
+	"paid":        ErrPaid,
 	"unavailable": ErrUnavailable,
 }
 

@@ -45,9 +45,12 @@ func TestRemoteDesk(t *testing.T) {
 		t.Fatalf("dead letters: got %+v, %v, want the one of claim 1 without its body", letters, err)
 	}
 	word := payment.Decision{Actor: "dana", Reason: "looked at", At: noon}
-	redriven, err := remote.Redrive(t.Context(), letters[0].ID, word)
-	if err != nil || redriven.State != payment.LetterRedriven || redriven.Closing != word {
-		t.Errorf("redrive: got %+v, %v", redriven, err)
+	if _, err := remote.Redrive(t.Context(), letters[0].ID, word); !errors.Is(err, payment.ErrPaid) {
+		t.Errorf("redrive of a paid claim: got %v, want %v", err, payment.ErrPaid)
+	}
+	discarded, err := remote.Discard(t.Context(), letters[0].ID, word)
+	if err != nil || discarded.State != payment.LetterDiscarded || discarded.Closing != word {
+		t.Errorf("discard: got %+v, %v", discarded, err)
 	}
 	if _, err := remote.Discard(t.Context(), letters[0].ID, word); !errors.Is(err, payment.ErrClosed) {
 		t.Errorf("discard of a closed letter: got %v, want %v", err, payment.ErrClosed)

@@ -259,6 +259,9 @@ func (l *ledger) Redrive(_ context.Context, id int64, decision payment.Decision)
 		if letter.ClaimID == uuid.Nil {
 			return payment.ErrNoClaim
 		}
+		if _, paid := l.paid[letter.Key]; paid {
+			return payment.ErrPaid
+		}
 		return nil
 	})
 }

@@ -303,6 +303,9 @@ func (a *actor) decide(ctx context.Context) {
 		} else {
 			_, err = p.desk.Redrive(there.in(ctx), letters[i].ID, word)
 		}
+		if errors.Is(err, payment.ErrPaid) { // as it says
+			_, err = p.desk.Discard(there.in(ctx), letters[i].ID, word)
+		}
 		if err != nil && !errors.Is(err, payment.ErrClosed) && !errors.Is(err, payment.ErrUnavailable) {
 			a.breach("decide on dead letter %d: %v", letters[i].ID, err)
 		}

@@ -230,11 +230,15 @@ func testDiscard(t *testing.T, s *suite) {
 	s.same("letter after the second decision", s.letterOf(got.MessageID), got)
 }
 
-// testDiscardPaid proves that a payment stays a payment: discarding a letter of a
-// paid claim only closes the letter.
+// testDiscardPaid proves that a payment stays a payment: a letter of a paid claim can not be sent
+// again, and discarding it only closes the letter.
 func testDiscardPaid(t *testing.T, s *suite) {
 	s.record([]event.ClaimAccepted{claim(1, 1)}, payment.Recorded)
 	s.park(letter(claim(1, 2), payment.ReasonConflict))
+	if _, err := s.ledger.Redrive(t.Context(), s.idOf(claim(1, 2).MessageID()), decision("again")); !errors.Is(err, payment.ErrPaid) {
+		t.Errorf("redrive: got %v, want %v", err, payment.ErrPaid)
+	}
+	s.same("letter after redrive", s.letterOf(claim(1, 2).MessageID()).State, payment.LetterOpen)
 	if _, err := s.ledger.Discard(t.Context(), s.idOf(claim(1, 2).MessageID()), decision("known")); err != nil {
 		t.Fatalf("discard: %v", err)
 	}

@@ -187,9 +187,18 @@ func (l *Ledger) OpenDeadLetters(ctx context.Context) (int, error) {
 // Redrive implements payment.Ledger.
 func (l *Ledger) Redrive(ctx context.Context, id int64, decision payment.Decision) (payment.DeadLetter, error) {
 	return l.decide(ctx, fmt.Sprintf("redrive dead letter %d", id), id, payment.LetterRedriven, decision,
-		func(_ *pgfile.Tx, letter payment.DeadLetter) error {
+		func(tx *pgfile.Tx, letter payment.DeadLetter) error {
 			if letter.ClaimID == uuid.Nil {
 				return payment.ErrNoClaim
+			}
+			paid := false
+			const query = `SELECT EXISTS (SELECT FROM payments WHERE claim_id = $1 AND version = $2)`
+			tx.Queue(query, [16]byte(letter.ClaimID), letter.Version).QueryRow(func(row pgx.Row) error { return row.Scan(&paid) })
+			if err := tx.Flush(ctx); err != nil {
+				return fmt.Errorf("look for a payment: %w", err)
+			}
+			if paid {
+				return payment.ErrPaid
 			}
 			return nil
 		})

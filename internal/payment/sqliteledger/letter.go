@@ -240,9 +240,17 @@ func (l *Ledger) OpenDeadLetters(ctx context.Context) (int, error) {
 // Redrive implements payment.Ledger.
 func (l *Ledger) Redrive(ctx context.Context, id int64, decision payment.Decision) (payment.DeadLetter, error) {
 	return l.decide(ctx, fmt.Sprintf("redrive dead letter %d", id), id, payment.LetterRedriven, decision,
-		func(_ context.Context, _ *sql.Tx, letter payment.DeadLetter) error {
+		func(ctx context.Context, tx *sql.Tx, letter payment.DeadLetter) error {
 			if letter.ClaimID == uuid.Nil {
 				return payment.ErrNoClaim
+			}
+			paid := false
+			const query = `SELECT EXISTS (SELECT 1 FROM payments WHERE claim_id = ? AND version = ?)`
+			if err := tx.QueryRowContext(ctx, query, letter.ClaimID[:], letter.Version).Scan(&paid); err != nil {
+				return fmt.Errorf("look for a payment: %w", err)
+			}
+			if paid {
+				return payment.ErrPaid
 			}
 			return nil
 		})
