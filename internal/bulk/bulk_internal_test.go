@@ -190,7 +190,8 @@ func TestRepeatsAreBounded(t *testing.T) {
 	}
 }
 
-// A pass that is stopped says so at once. The batches that have begun are stored, and told.
+// A pass that is stopped says so at once. The batches that have begun are stored; of these, those in front
+// of the first that had not begun are told, and the run that follows finds the others.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -208,8 +209,8 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("got %v, want that it was stopped", err)
 	}
 	stored := b.stored()
-	if stored < 10 || stored > 14 || stored != len(*told) {
-		t.Errorf("got %d claims stored, %d told, want those of the batches that had begun", stored, len(*told))
+	if stored < 10 || stored > 14 || stored < len(*told) {
+		t.Errorf("got %d claims stored, %d told, want those of the batches that had begun, and no more told", stored, len(*told))
 	}
 }
 
