@@ -74,8 +74,6 @@ func checkSettled(t *testing.T, parcel *intake.Parcel, given []intake.Row, settl
 	*settled = parcel.Settled
 }
 
-// No input stops the reader or loses a byte: header and rows, as they stood, are the input
-// again, and every fault has its place.
 // No file makes the reader panic, lose a byte, give a claim twice or refuse one
 // without a reason.
 func FuzzCSV(f *testing.F) {
@@ -95,7 +93,7 @@ func FuzzCSV(f *testing.F) {
 		}
 		var rows []intake.Row
 		settled := 1
-		accepted := map[string]bool{}
+		accepted := map[claim.Key]bool{}
 		for {
 			parcel, err := reader.Next()
 			if err == io.EOF {
@@ -113,10 +111,10 @@ func FuzzCSV(f *testing.F) {
 				t.Fatalf("refused for nothing: rows from %d", parcel.Rows[0].Number)
 			}
 			if found != nil && len(parcel.Refused) == 0 {
-				if accepted[found.ExternalID] {
-					t.Fatalf("claim %q was given twice", found.ExternalID)
+				if accepted[found.Key] {
+					t.Fatalf("claim %v was given twice", found.Key)
 				}
-				accepted[found.ExternalID] = true
+				accepted[found.Key] = true
 			}
 			rows = append(rows, parcel.Rows...)
 			checkSettled(t, parcel, rows, &settled)

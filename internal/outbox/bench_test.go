@@ -212,6 +212,13 @@ type rows struct {
 	*sqlitestore.Store
 	mutex sync.Mutex // over what follows; not held while one of them runs
 	faults
+	readings []reading // of rows to publish
+}
+
+// reading is one reading of rows.
+type reading struct {
+	at    time.Time
+	after outbox.Place
 }
 
 // faults are what a test has go wrong with rows.
@@ -226,6 +233,11 @@ type faults struct {
 // Due implements outbox.Rows.
 func (r *rows) Due(ctx context.Context, queue outbox.Queue, now time.Time, after outbox.Place, limit int) ([]outbox.Row, error) {
 	faults := r.current()
+	if queue == outbox.ToPublish {
+		r.mutex.Lock()
+		r.readings = append(r.readings, reading{now, after})
+		r.mutex.Unlock()
+	}
 	if faults.hang {
 		<-ctx.Done()
 		return nil, ctx.Err()

@@ -3,6 +3,7 @@ package outbox
 import (
 	"math"
 	"sync"
+	"time"
 
 	"github.com/claimrail/claimrail/internal/event"
 )
@@ -13,12 +14,18 @@ type handover struct {
 	arrived chan struct{} // something was put; has room for one
 	mu      sync.Mutex
 	rows    []Row
+	since   time.Time // the earliest of what was put, or had no room, since the last clear; zero: nothing
 }
 
 // put takes the messages in; false: there is no room for them.
 func (h *handover) put(messages []event.ClaimAccepted) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for i := range messages {
+		if at := messages[i].AcceptedAt; h.since.IsZero() || at.Before(h.since) {
+			h.since = at
+		}
+	}
 	if len(h.rows)+len(messages) > maxHanded {
 		return false
 	}
@@ -43,8 +50,9 @@ func (h *handover) take(limit int) []Row {
 	return rows
 }
 
-// clear lets go of all.
-func (h *handover) clear() {
+// clear lets go of all, and says when the first of what came since it was last called was due, taken
+// or not; zero: nothing came.
+func (h *handover) clear() (since time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rows = nil
@@ -52,4 +60,6 @@ func (h *handover) clear() {
 	case <-h.arrived:
 	default:
 	}
+	since, h.since = h.since, time.Time{}
+	return since
 }

@@ -22,6 +22,10 @@ const (
 	maxHanded       = 2 * relayBatch         // rows handed over and not sent yet
 	maxSettled      = 10_000                 // rows remembered after that, until a pass does not find them
 	passEvery       = 400 * time.Millisecond // while much is held, between two readings of all of it
+	lateBy          = 2 * time.Second        // from when a row is due to its commit: so much is read again by each pass
+	wholeEvery      = 5 * time.Second        // between two passes over all rows, for what was later than that
+	wholeShare      = 100                    // but as much time lies between them as this many of them take
+	maxWholeWait    = time.Minute            // and not more
 	crowdedFor      = 10 * time.Second       // since another relay was last seen at work
 	publishTimeout  = 5 * time.Second        // for the acks of one batch
 	databaseTimeout = 5 * time.Second        // for one Due or Apply

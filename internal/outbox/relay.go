@@ -40,20 +40,10 @@ type Relay struct {
 	line     streak
 	database streak
 	held     holding
+	front    front
 	pass     pass
 	crowded  time.Time // until then, others were seen at work on the same rows
 }
-
-// pass is one reading of the rows from the front. It finds what was committed late, and
-// what is still there of what is held.
-type pass struct {
-	began time.Time // zero: the next reading starts one
-	at    Place     // up to here it has read
-	known Place     // as far as any pass before has read: what they had held lies up to here
-}
-
-// isThrough tells whether the pass has seen all that was held when it began.
-func (p *pass) isThrough() bool { return !p.at.before(p.known) }
 
 // NewRelay gives a relay that does nothing before Run.
 func NewRelay(config Config) *Relay {
@@ -153,12 +143,14 @@ func (r *Relay) forward(ctx context.Context) error {
 // relay takes one batch from the rows to the broker. full says that there may be
 // more. An error means that nothing can be done now, rather than that one row failed.
 func (r *Relay) relay(ctx context.Context) (full bool, err error) {
-	r.handed.clear() // what is read from here on has all of it
+	if since := r.handed.clear(); !since.IsZero() { // what is read from here on has all of it
+		r.front.reach(since)
+	}
 	now := r.config.Now()
 	if !r.turn(now) {
 		return false, nil
 	}
-	rows, err := r.config.due(ctx, ToPublish, r.pass.at, relayBatch)
+	rows, err := r.read(ctx)
 	if err != nil {
 		return false, r.databaseError(ctx, fmt.Errorf("read rows to publish: %w", err))
 	}
@@ -172,6 +164,24 @@ func (r *Relay) relay(ctx context.Context) (full bool, err error) {
 	err = r.send(ctx, fresh, changes)
 	// Where no more can be held, and none of it for too long, payments is about to answer.
 	return full && (overdue || !r.pass.isThrough() || r.held.room()), err
+}
+
+// read gives the next batch of the pass. After an error the pass begins anew.
+func (r *Relay) read(ctx context.Context) ([]Row, error) {
+	began := r.config.Now()
+	rows, err := r.config.due(ctx, ToPublish, r.pass.at, relayBatch)
+	if r.pass.at == (Place{}) {
+		r.front.lasted(r.config.Now().Sub(began))
+	}
+	if err != nil {
+		r.pass.began = time.Time{}
+		return nil, err
+	}
+	if !r.pass.found {
+		r.pass.found = true
+		r.front.move(r.pass.began, rows)
+	}
+	return rows, nil
 }
 
 // send publishes the fresh rows, and makes the changes and those that come of it.
@@ -200,7 +210,7 @@ func (r *Relay) turn(now time.Time) bool {
 		if known.before(r.pass.at) {
 			known = r.pass.at
 		}
-		r.pass = pass{began: now, known: known}
+		r.pass = pass{began: now, at: r.front.start(now), known: known}
 		return true
 	}
 	return !r.pass.isThrough() || r.held.room()
