@@ -279,12 +279,18 @@ func (c *CSV) read(row *scanned, into *readRow) {
 // code: nothing.
 func (c *CSV) text(row *scanned, i int) claim.Violation {
 	field, found, from := c.columns.fields[i], row.cells[i], len(c.texts)
-	if found.end-found.start > MaxFieldBytes+1 || !c.columns.guarded() && found.end-found.start > MaxFieldBytes {
-		return rowViolation(field, claim.CodeTooLong, "shorten this text: it is longer than any such field may be")
+	length := found.end - found.start
+	if length <= MaxFieldBytes+1 { // the sign of a guard is not the field's
+		c.texts = unquoted(c.texts, row.raw, found)
+		if c.columns.guarded() {
+			text := Unguard(string(c.texts[from:]))
+			length -= len(c.texts) - from - len(text)
+			c.texts = append(c.texts[:from], text...)
+		}
 	}
-	c.texts = unquoted(c.texts, row.raw, found)
-	if c.columns.guarded() {
-		c.texts = append(c.texts[:from], Unguard(string(c.texts[from:]))...)
+	if length > MaxFieldBytes {
+		c.texts = c.texts[:from]
+		return rowViolation(field, claim.CodeTooLong, "shorten this text: it is longer than any such field may be")
 	}
 	return textFault(field, c.texts[from:])
 }
