@@ -193,7 +193,7 @@ func (l *localImporter) pass(ctx context.Context, from source, o *importOptions,
 	}
 	report.ImportID = i.ID.String()
 	pass.Committer, pass.Import = l.committer, i.ID
-	pass.Before = bulk.Accepted{Claims: i.Claims.Accepted, Lines: i.Lines.Accepted}
+	pass.Before = bulk.AcceptedOf(&i)
 	hold := &bulk.Hold{Imports: l.claims, Import: &i, Lease: l.lease, Now: time.Now, Logger: l.logger}
 	err = hold.Run(ctx, func(ctx context.Context) error { return hold.Pass(ctx, pass) })
 	report.count(&i.Tally)

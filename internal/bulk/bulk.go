@@ -21,6 +21,7 @@ import (
 
 	"github.com/claimrail/claimrail/internal/claim"
 	"github.com/claimrail/claimrail/internal/intake"
+	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/store"
 )
 
@@ -78,8 +79,16 @@ type Pass struct {
 	stopped bool // at a claim that was rejected: what is behind it was not read
 }
 
-// Accepted counts what an import has stored.
-type Accepted struct{ Claims, Lines int64 }
+// Accepted counts what an import has stored, and adds up its net fees.
+type Accepted struct {
+	Claims, Lines int64
+	NetFee        money.Cents
+}
+
+// AcceptedOf gives what the import's own counter says.
+func AcceptedOf(i *store.Import) Accepted {
+	return Accepted{i.Claims.Accepted, i.Lines.Accepted, i.AcceptedNetFee}
+}
 
 // Verdict is what became of one parcel.
 type Verdict struct {

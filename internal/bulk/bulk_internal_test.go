@@ -41,7 +41,7 @@ func TestPass(t *testing.T) {
 		ReadBytes: int64(len(text)),
 		Claims:    store.Fates{Read: 6, Accepted: 2, Duplicate: 1, Rejected: 3},
 		Lines:     store.Fates{Read: 8, Accepted: 3, Duplicate: 1, Rejected: 4},
-		NetFee:    4 * 8125,
+		NetFee:    4 * 8125, AcceptedNetFee: 3 * 8125,
 	})
 	same(t, "claims stored", b.stored(), 4)
 }
@@ -119,7 +119,7 @@ func TestStopOnErrorAfterAnInterruption(t *testing.T) {
 		t.Fatal(err)
 	}
 	second, told := b.newPass(text)
-	second.Import, second.Before, second.StopOnError = i.ID, Accepted{i.Claims.Accepted, i.Lines.Accepted}, true
+	second.Import, second.Before, second.StopOnError = i.ID, AcceptedOf(&i), true
 	hold := &Hold{Imports: b.claims, Import: &i, Lease: lease, Now: b.now, Logger: b.logger}
 	if err := hold.Run(t.Context(), func(ctx context.Context) error { return hold.Pass(ctx, second) }); err != nil {
 		t.Errorf("got %v, want that it is done", err)
@@ -324,7 +324,7 @@ func (b *bench) run(rt *rapid.T, i *store.Import, text string, deadly int, where
 	died := errors.New("killed")
 	var commits atomic.Int64
 	p, _ := b.newPass(text)
-	p.Import, p.Before = i.ID, Accepted{i.Claims.Accepted, i.Lines.Accepted}
+	p.Import, p.Before = i.ID, AcceptedOf(i)
 	p.Committer = committer(func(ctx context.Context, batch []store.Submission) ([]store.Outcome, error) {
 		if int(commits.Add(1)) != deadly {
 			return b.SubmitBatch(ctx, batch)

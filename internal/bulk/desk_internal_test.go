@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/claimrail/claimrail/internal/intake"
+	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/store"
 )
 
@@ -265,7 +266,7 @@ func (g gate) SubmitBatch(ctx context.Context, batch []store.Submission) ([]stor
 }
 
 // An import that is cancelled while it runs keeps what it has stored, stores no more, and its counts
-// add up.
+// and net fee are of that.
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -281,6 +282,7 @@ func TestCancel(t *testing.T) {
 	}
 	g.pass <- struct{}{} // the second is refused
 	same(t, "claims", b.read(i.ID).Claims, store.Fates{Read: store.MaxBatchClaims, Accepted: store.MaxBatchClaims})
+	same(t, "net fee", b.read(i.ID).NetFee, money.Cents(store.MaxBatchClaims*8125))
 	for d.Stats.Left.Load() == 0 {
 		select {
 		case <-g.at:
@@ -315,6 +317,7 @@ func TestTakeover(t *testing.T) {
 	b.work(b.desk(b))
 	got := b.await(i.ID)
 	same(t, "claims", got.Claims, store.Fates{Read: 3, Accepted: 2, Rejected: 1})
+	same(t, "net fee", got.NetFee, money.Cents(2*8125))
 	if err := b.claims.ReportImport(t.Context(), i.ID, dead.Run, "", store.Tally{}, b.now()); !errors.Is(err, store.ErrLostImport) {
 		t.Errorf("report of the run before: got %v, want %v", err, store.ErrLostImport)
 	}
@@ -524,7 +527,7 @@ func TestChangedRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, _ := b.newPass(head + goodRow("A") + badRow("B"))
-	again.Import, again.Before = i.ID, Accepted{2, 2}
+	again.Import, again.Before = i.ID, Accepted{2, 2, 2 * 8125}
 	h := &Hold{Imports: b.claims, Import: &i, Lease: lease, Now: b.now, Logger: b.logger}
 	if err := h.Run(t.Context(), func(ctx context.Context) error { return h.Pass(ctx, again) }); !errors.Is(err, errChanged) {
 		t.Errorf("got %v, want %v", err, errChanged)

@@ -158,7 +158,7 @@ func (h *Hold) accepted(ctx context.Context) (Accepted, error) {
 		found, err = h.Imports.Import(ctx, h.Import.ID)
 		return err
 	})
-	return Accepted{found.Claims.Accepted, found.Lines.Accepted}, err
+	return AcceptedOf(&found), err
 }
 
 // FileError says that a file can not be read, or not to its end. It is the file's own fault,

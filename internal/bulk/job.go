@@ -108,7 +108,7 @@ func (j *job) passFile(ctx context.Context, papers *Papers) error {
 		Tell: func(v *Verdict) error { return j.told(papers, v) }, Logger: j.Logger,
 	}
 	if !j.i.DryRun {
-		p.Import, p.Before = j.i.ID, Accepted{j.i.Claims.Accepted, j.i.Lines.Accepted}
+		p.Import, p.Before = j.i.ID, AcceptedOf(j.i)
 	}
 	return j.hold.Pass(ctx, p)
 }

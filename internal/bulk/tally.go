@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/store"
 )
 
@@ -17,7 +16,6 @@ var errChanged = errors.New("the rules have changed since the import began; what
 type sums struct {
 	read, good, fresh, rejected Accepted
 	warnings                    int64
-	netFee                      money.Cents
 }
 
 func (a *Accepted) add(claims, lines int) {
@@ -36,13 +34,16 @@ func (p *Pass) count(v *Verdict) (err error) {
 		return nil
 	}
 	p.sum.good.add(claims, lines)
-	if !v.Duplicate {
+	netFee := v.Claim.NetFee()
+	p.sum.good.NetFee, err = p.sum.good.NetFee.Add(netFee)
+	if err == nil && !v.Duplicate {
 		p.sum.fresh.add(claims, lines)
+		p.sum.fresh.NetFee, err = p.sum.fresh.NetFee.Add(netFee)
 	}
-	p.sum.warnings += int64(len(v.Claim.Warnings))
-	if p.sum.netFee, err = p.sum.netFee.Add(v.Claim.NetFee()); err != nil {
+	if err != nil {
 		return fmt.Errorf("add up the net fees of the file: %w", err)
 	}
+	p.sum.warnings += int64(len(v.Claim.Warnings))
 	return nil
 }
 
@@ -51,7 +52,9 @@ func (p *Pass) count(v *Verdict) (err error) {
 func (p *Pass) Tally() store.Tally {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.sum.tally(p.File.ReadBytes(), Accepted{p.Before.Claims + p.sum.fresh.Claims, p.Before.Lines + p.sum.fresh.Lines})
+	return p.sum.tally(p.File.ReadBytes(), Accepted{
+		p.Before.Claims + p.sum.fresh.Claims, p.Before.Lines + p.sum.fresh.Lines, p.Before.NetFee + p.sum.fresh.NetFee,
+	})
 }
 
 // Final gives the counts of a pass that has ended, where accepted is what the import's own
@@ -74,7 +77,13 @@ func (p *Pass) Final(accepted Accepted) (store.Tally, error) {
 	return tally, err
 }
 
+// tally gives the counts where so much was accepted. The net fee is of as many claims as are accepted
+// or duplicate: of the good ones, or where more were accepted before than have been read again, of those.
 func (s *sums) tally(readBytes int64, accepted Accepted) store.Tally {
+	netFee := s.good.NetFee
+	if s.good.Claims < accepted.Claims {
+		netFee = accepted.NetFee
+	}
 	return store.Tally{
 		ReadBytes: readBytes,
 		Claims: store.Fates{
@@ -85,8 +94,9 @@ func (s *sums) tally(readBytes int64, accepted Accepted) store.Tally {
 			Read: s.read.Lines, Accepted: accepted.Lines,
 			Duplicate: max(0, s.good.Lines-accepted.Lines), Rejected: s.rejected.Lines,
 		},
-		Warnings: s.warnings,
-		NetFee:   s.netFee,
+		Warnings:       s.warnings,
+		NetFee:         netFee,
+		AcceptedNetFee: accepted.NetFee,
 	}
 }
 

@@ -97,6 +97,8 @@ type Tally struct {
 	Lines     Fates
 	Warnings  int64       // with the claims stored, now or before
 	NetFee    money.Cents // of the claims stored, now or before
+	// AcceptedNetFee is the share of NetFee that is of the claims accepted; it is counted as they are.
+	AcceptedNetFee money.Cents
 }
 
 // Fates counts claims, or lines, by what became of them.
@@ -150,9 +152,9 @@ func ForgetAll(next func(behind int64) ([]Old, error), forget func(Old) (bool, e
 }
 
 // Imports is the files on their way in, and what became of them. An import's accepted
-// claims and lines are counted by Accept itself, in its transaction: see Submission.Import.
-// So they are exact, whatever happens to the runner, and no report sets them; but for a dry
-// run, whose reports say what would be accepted.
+// claims and lines, and their net fee, are counted by Accept itself, in its transaction: see
+// Submission.Import. So they are exact, whatever happens to the runner, and no report sets them; but
+// for a dry run, whose reports say what would be accepted.
 //
 // A run is the hold that a runner has of an import, for as long as its lease, and after
 // that until another takes it. All methods but TakeImport and ResumeImport may be called
@@ -184,7 +186,8 @@ type Imports interface {
 	// file. One that is Receiving, ended, or leased beyond now: ErrLostImport.
 	ResumeImport(ctx context.Context, id uuid.UUID, now, until time.Time) (Import, error)
 	// ReportImport sets format and tally, but for what was accepted, of an import that runs as
-	// run, and extends its lease. ErrLostImport where it does not.
+	// run, and extends its lease. Of NetFee it sets the share of the duplicates. ErrLostImport where
+	// it does not.
 	ReportImport(ctx context.Context, id uuid.UUID, run int, format string, tally Tally, until time.Time) error
 	// FinishImport reports for the last time, and ends the import in the state and with the
 	// error given. Its lease is over. ErrLostImport where it does not run as i.Run. An import

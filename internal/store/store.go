@@ -44,8 +44,8 @@ const (
 type Submission struct {
 	Claim       *claim.Claim
 	Traceparent string // W3C trace context, to travel with the message; may be empty
-	// Import is the import that the claim is of, if any. Where the claim is new, Accept counts it
-	// and its lines with that import, in the same transaction. One that does not run, or is a
+	// Import is the import that the claim is of, if any. Where the claim is new, Accept counts it,
+	// its lines and its net fee with that import, in the same transaction. One that does not run, or is a
 	// dry run, takes no new claim: then Accept gives ErrLostImport, and nothing is stored.
 	Import uuid.UUID
 }

@@ -27,7 +27,8 @@ const addTotals = `INSERT INTO provider_totals AS t (provider_npi, total_net_fee
 	total_net_fee_cents = t.total_net_fee_cents + excluded.total_net_fee_cents,
 	claim_count = t.claim_count + excluded.claim_count`
 
-const addImported = `UPDATE imports SET claims_accepted = claims_accepted + $2, lines_accepted = lines_accepted + $3
+const addImported = `UPDATE imports SET claims_accepted = claims_accepted + $2, lines_accepted = lines_accepted + $3,
+	net_fee_cents = net_fee_cents + $4, accepted_net_fee_cents = accepted_net_fee_cents + $4
 	WHERE import_id = $1 AND state = 'running' AND NOT dry_run`
 
 // Accept stores the batch in one transaction; see store.Engine. A provider's total
@@ -168,8 +169,11 @@ type acceptRows struct {
 	imported map[uuid.UUID]imported // nil where no new claim is of an import
 }
 
-// imported counts the new claims and lines of an import.
-type imported struct{ claims, lines int64 }
+// imported counts the new claims and lines of an import, and adds up their net fees.
+type imported struct {
+	claims, lines int64
+	netFee        money.Cents
+}
 
 func newAcceptRows(now time.Time) *acceptRows {
 	return &acceptRows{now: now.UTC().Truncate(time.Microsecond), totals: make(map[claim.NPI]store.ProviderTotal)}
@@ -241,7 +245,10 @@ func (r *acceptRows) add(submission *store.Submission) error {
 			r.imported = make(map[uuid.UUID]imported)
 		}
 		count := r.imported[submission.Import]
-		r.imported[submission.Import] = imported{count.claims + 1, count.lines + int64(len(c.Lines))}
+		if count.netFee, err = count.netFee.Add(c.NetFee()); err != nil {
+			return fmt.Errorf("net fee of import %s: %w", submission.Import, err)
+		}
+		r.imported[submission.Import] = imported{count.claims + 1, count.lines + int64(len(c.Lines)), count.netFee}
 	}
 	message := submission.Message(r.now)
 	r.messages.id = append(r.messages.id, c.ID)
@@ -303,7 +310,8 @@ func (r *acceptRows) countImported(ctx context.Context, tx *pgfile.Tx) error {
 	}
 	byID := func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
 	for _, id := range slices.SortedFunc(maps.Keys(r.imported), byID) {
-		tx.Queue(addImported, [16]byte(id), r.imported[id].claims, r.imported[id].lines).Exec(func(tag pgconn.CommandTag) error {
+		count := r.imported[id]
+		tx.Queue(addImported, [16]byte(id), count.claims, count.lines, int64(count.netFee)).Exec(func(tag pgconn.CommandTag) error {
 			if tag.RowsAffected() == 0 {
 				return fmt.Errorf("count claims of import %s: %w", id, store.ErrLostImport)
 			}

@@ -19,7 +19,7 @@ import (
 // importColumns is what scanImport reads.
 const importColumns = `seq, import_id, name, sha256, bytes, format, dry_run, stop_on_error, kept, forgotten, state, reason, run,
 	created_at, started_at, finished_at, leased_until, read_bytes, claims_read, claims_accepted, claims_duplicate, claims_rejected,
-	lines_read, lines_accepted, lines_duplicate, lines_rejected, warnings, net_fee_cents`
+	lines_read, lines_accepted, lines_duplicate, lines_rejected, warnings, net_fee_cents, accepted_net_fee_cents`
 
 func scanImport(row pgx.Row) (store.Import, error) {
 	var i store.Import
@@ -27,7 +27,7 @@ func scanImport(row pgx.Row) (store.Import, error) {
 	if err := row.Scan(&i.Cursor, (*[16]byte)(&i.ID), &i.Name, &i.SHA256, &i.Bytes, &i.Format, &i.DryRun, &i.StopOnError, &i.Kept,
 		&i.Forgotten, &i.State, &i.Error, &i.Run, &i.CreatedAt, &startedAt, &finishedAt, &leasedUntil, &i.ReadBytes,
 		&i.Claims.Read, &i.Claims.Accepted, &i.Claims.Duplicate, &i.Claims.Rejected,
-		&i.Lines.Read, &i.Lines.Accepted, &i.Lines.Duplicate, &i.Lines.Rejected, &i.Warnings, &i.NetFee); err != nil {
+		&i.Lines.Read, &i.Lines.Accepted, &i.Lines.Duplicate, &i.Lines.Rejected, &i.Warnings, &i.NetFee, &i.AcceptedNetFee); err != nil {
 		return store.Import{}, err
 	}
 	i.CreatedAt = i.CreatedAt.UTC()
@@ -173,8 +173,9 @@ func (s *Store) ResumeImport(ctx context.Context, id uuid.UUID, now, until time.
 	return store.Import{}, fmt.Errorf("%s: %w", what, store.ErrLostImport)
 }
 
-// reportImport sets all that a runner says. What was accepted it says of a dry run only. An
-// import that ends before its file has counts as read what was decided.
+// reportImport sets all that a runner says. What was accepted it says of a dry run only: of the net
+// fee else the rest, beside that of what was accepted meanwhile. An import that ends before its file
+// has counts as read what was decided.
 const reportImport = `UPDATE imports SET format = $3, leased_until = $4, state = $5, reason = $6, finished_at = $7, read_bytes = $8,
 	claims_read = CASE WHEN $5 IN ('running', 'done') THEN $9
 		ELSE CASE WHEN dry_run THEN $10 ELSE claims_accepted END + $11 + $12 END,
@@ -182,7 +183,8 @@ const reportImport = `UPDATE imports SET format = $3, leased_until = $4, state =
 	lines_read = CASE WHEN $5 IN ('running', 'done') THEN $13
 		ELSE CASE WHEN dry_run THEN $14 ELSE lines_accepted END + $15 + $16 END,
 	lines_accepted = CASE WHEN dry_run THEN $14 ELSE lines_accepted END, lines_duplicate = $15, lines_rejected = $16,
-	warnings = $17, net_fee_cents = $18
+	warnings = $17, net_fee_cents = CASE WHEN dry_run THEN $18 ELSE accepted_net_fee_cents + ($18::bigint - $19::bigint) END,
+	accepted_net_fee_cents = CASE WHEN dry_run THEN $19 ELSE accepted_net_fee_cents END
 	WHERE import_id = $1 AND run = $2 AND state = 'running'`
 
 // report sets what i says, of an import that runs as i.Run.
@@ -190,7 +192,7 @@ func (s *Store) report(ctx context.Context, what string, i *store.Import) error 
 	return s.change(ctx, what+" import "+i.ID.String(), reportImport, [16]byte(i.ID), i.Run, i.Format, orNull(i.LeasedUntil),
 		string(i.State), clip(i.Error, store.MaxImportError), orNull(i.FinishedAt), i.ReadBytes,
 		i.Claims.Read, i.Claims.Accepted, i.Claims.Duplicate, i.Claims.Rejected,
-		i.Lines.Read, i.Lines.Accepted, i.Lines.Duplicate, i.Lines.Rejected, i.Warnings, int64(i.NetFee))
+		i.Lines.Read, i.Lines.Accepted, i.Lines.Duplicate, i.Lines.Rejected, i.Warnings, int64(i.NetFee), int64(i.AcceptedNetFee))
 }
 
 // ReportImport says how far a run has come; see store.Imports.

@@ -53,8 +53,9 @@ func prepareAccept(prepare func(string) *sql.Stmt) acceptStatements {
 			claim_count = claim_count + excluded.claim_count`),
 		messages: prepareInsert(prepare, `INSERT INTO outbox (claim_seq, claim_id, version, gen, state, due_at, attempts,
 			reason, sequence, published_at, net_fee_cents, postings, accepted_at, traceparent)`, messageRow, ""),
-		imported: prepare(`UPDATE imports SET claims_accepted = claims_accepted + ?, lines_accepted = lines_accepted + ?
-			WHERE import_id = ? AND state = 'running' AND dry_run = 0`),
+		imported: prepare(`UPDATE imports SET claims_accepted = claims_accepted + ?1, lines_accepted = lines_accepted + ?2,
+			net_fee_cents = net_fee_cents + ?3, accepted_net_fee_cents = accepted_net_fee_cents + ?3
+			WHERE import_id = ?4 AND state = 'running' AND dry_run = 0`),
 	}
 }
 
@@ -142,8 +143,11 @@ type acceptRows struct {
 	imported                        map[uuid.UUID]imported // nil where no new claim is of an import
 }
 
-// imported counts the new claims and lines of an import.
-type imported struct{ claims, lines int64 }
+// imported counts the new claims and lines of an import, and adds up their net fees.
+type imported struct {
+	claims, lines int64
+	netFee        money.Cents
+}
 
 // collect decides on every submission. known grows by those that are new, so
 // that the second of two equal ones finds the first.
@@ -205,7 +209,10 @@ func (r *acceptRows) add(submission *store.Submission) error {
 			r.imported = make(map[uuid.UUID]imported)
 		}
 		count := r.imported[submission.Import]
-		r.imported[submission.Import] = imported{count.claims + 1, count.lines + int64(len(c.Lines))}
+		if count.netFee, err = count.netFee.Add(c.NetFee()); err != nil {
+			return fmt.Errorf("net fee of import %s: %w", submission.Import, err)
+		}
+		r.imported[submission.Import] = imported{count.claims + 1, count.lines + int64(len(c.Lines)), count.netFee}
 	}
 	message := submission.Message(r.now)
 	r.messages = append(r.messages, seq, c.ID[:], int64(message.Version), int64(message.Gen), receivedAt,
@@ -252,8 +259,8 @@ func (s *Store) insertAll(ctx context.Context, tx *sql.Tx, rows *acceptRows) err
 		return fmt.Errorf("insert outbox rows: %w", err)
 	}
 	for id, count := range rows.imported {
-		if err := wantRow(tx.StmtContext(ctx, s.accept.imported).ExecContext(ctx, count.claims, count.lines, id[:])); err != nil {
-			return fmt.Errorf("count claims of import %s: %w", id, err)
+		if err := wantRow(tx.StmtContext(ctx, s.accept.imported).ExecContext(ctx, count.claims, count.lines, int64(count.netFee), id[:])); err != nil {
+			return fmt.Errorf("count claims of import %s: %w", id, overflow(err))
 		}
 	}
 	return nil

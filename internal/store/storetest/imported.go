@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/store"
 )
 
@@ -33,15 +34,18 @@ func of(i store.Import, batch []store.Submission) []store.Submission {
 	return batch
 }
 
-// wantCounted holds what was accepted of an import against the claims and lines wanted.
-func (f *fixture) wantCounted(t *testing.T, i store.Import, claims, lines int64) {
+// wantCounted holds what was accepted of an import against the claims, lines and net fee wanted. No
+// runner has told of duplicates.
+func (f *fixture) wantCounted(t *testing.T, i store.Import, claims, lines int64, netFee money.Cents) {
 	t.Helper()
-	if got := f.imported(t, i.ID); got.Claims.Accepted != claims || got.Lines.Accepted != lines {
-		t.Errorf("import %q: got %d claims, %d lines, want %d, %d", i.Name, got.Claims.Accepted, got.Lines.Accepted, claims, lines)
+	got := f.imported(t, i.ID)
+	if got.Claims.Accepted != claims || got.Lines.Accepted != lines || got.AcceptedNetFee != netFee || got.NetFee != netFee {
+		t.Errorf("import %q: got %d claims, %d lines, net fee %s, of these %s accepted; want %d, %d, %s twice",
+			i.Name, got.Claims.Accepted, got.Lines.Accepted, got.NetFee, got.AcceptedNetFee, claims, lines, netFee)
 	}
 }
 
-// A claim is counted by the transaction that stores it, with its lines and its import: not
+// A claim is counted by the transaction that stores it, with its lines, its net fee and its import: not
 // when it is there already, nor the second time in a batch, nor under another's key, and so
 // not when a commit of unknown outcome is made again.
 func importedOnce(t *testing.T, f *fixture) {
@@ -62,19 +66,21 @@ func importedOnce(t *testing.T, f *fixture) {
 		if _, err := f.Accept(t.Context(), batch, noon()); err != nil {
 			t.Fatal(err)
 		}
-		f.wantCounted(t, first, 2, 4)
-		f.wantCounted(t, second, 1, 2)
+		f.wantCounted(t, first, 2, 4, 5)
+		f.wantCounted(t, second, 1, 2, 2)
 	}
 	more := of(first, submissions(f.claim(t, "five", nets(npiA, 1)), f.claim(t, "three", nets(npiC, 1), nets(npiC, 1))))
 	if _, err := f.Accept(t.Context(), more, noon()); err != nil {
 		t.Fatal(err)
 	}
-	f.wantCounted(t, first, 3, 5)
-	f.wantCounted(t, second, 1, 2)
+	f.wantCounted(t, first, 3, 5, 6)
+	f.wantCounted(t, second, 1, 2, 2)
 	if err := f.ReportImport(t.Context(), first.ID, 1, "csv", someTally(), after(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	f.wantCounted(t, first, 3, 5)
+	want := notAccepted(someTally())
+	want.Claims.Accepted, want.Lines.Accepted, want.NetFee, want.AcceptedNetFee = 3, 5, want.NetFee+6, 6
+	same(t, "after a report that knows less, or more", f.imported(t, first.ID).Tally, want)
 }
 
 // Where a batch fails as a whole, nothing is counted either.
@@ -84,7 +90,7 @@ func importedNothing(t *testing.T, f *fixture) {
 	if _, err := f.Accept(t.Context(), batch, noon()); err == nil {
 		t.Fatal("accept: no error")
 	}
-	f.wantCounted(t, i, 0, 0)
+	f.wantCounted(t, i, 0, 0, 0)
 	f.wantEmpty(t)
 }
 
@@ -113,7 +119,7 @@ func importedByNobody(t *testing.T, f *fixture) {
 		}
 		f.wantEmpty(t)
 	}
-	f.wantCounted(t, running, 0, 0)
+	f.wantCounted(t, running, 0, 0, 0)
 	f.accept(t, noon(), f.claim(t, "one", nets(npiA, 1)))
 	if _, err := f.Accept(t.Context(), of(done, submissions(f.claim(t, "one", nets(npiA, 1)))), noon()); err != nil {
 		t.Errorf("accept of what is there: %v", err)
@@ -157,7 +163,7 @@ func importedConcurrently(t *testing.T, f *fixture) {
 	wait.Wait()
 	total := int64(0)
 	for _, i := range imports {
-		f.wantCounted(t, i, accepted[i.ID], 2*accepted[i.ID])
+		f.wantCounted(t, i, accepted[i.ID], 2*accepted[i.ID], 2*money.Cents(accepted[i.ID]))
 		total += accepted[i.ID]
 	}
 	if want := int64(2 * (rounds + 1) * size / 2); total != want {
@@ -196,7 +202,7 @@ func importedUntilCancelled(t *testing.T, f *fixture) {
 	if err != nil || len(top) != 1 || top[0].ClaimCount != cancelled.Claims.Accepted || cancelled.Claims.Read != cancelled.Claims.Accepted {
 		t.Errorf("cancelled with %+v, stored: %+v, %v", cancelled.Claims, top, err)
 	}
-	f.wantCounted(t, i, cancelled.Claims.Accepted, cancelled.Lines.Accepted)
+	f.wantCounted(t, i, cancelled.Claims.Accepted, cancelled.Lines.Accepted, money.Cents(cancelled.Claims.Accepted))
 }
 
 // What Accept would find is told without storing anything, repeats in the batch included.
@@ -250,7 +256,7 @@ func importsInSnapshot(t *testing.T, f *fixture) {
 		return all
 	}
 	same(t, "imports", read(snapshot), []store.Import{first, second})
-	first.Claims.Accepted, first.Lines.Accepted = 1, 1
+	first.Claims.Accepted, first.Lines.Accepted, first.NetFee, first.AcceptedNetFee = 1, 1, 1, 1
 	same(t, "imports later", read(f.snapshot(t)), []store.Import{first, second})
 	for i := range snapshot.Imports(t.Context()) {
 		same(t, "the first", i.ID, first.ID)
