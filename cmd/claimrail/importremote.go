@@ -89,16 +89,15 @@ func (r *remoteImporter) takeIn(ctx context.Context, from source, o *importOptio
 	if i.State == store.ImportCancelled { // perhaps before there were any faults
 		return hint(fmt.Errorf("import %s was cancelled", i.ImportID), "what is stored already stays; the same command imports the file anew")
 	}
-	if err := r.readFaults(ctx, i.ImportID, report); err != nil {
-		return err
+	if err = r.readFaults(ctx, i.ImportID, report); err == nil {
+		err = r.fetch(ctx, rejects, report, i.ImportID, store.RejectsPart)
 	}
-	err = r.fetch(ctx, rejects, report, i.ImportID, store.RejectsPart)
 	if err == nil {
 		err = r.fetch(ctx, acknowledgement, report, i.ImportID, store.AcknowledgementPart)
 	}
 	if i.State == store.ImportFailed {
 		failed := &bulk.FileError{Err: errors.New(i.Error)}
-		if err != nil { // without a readable file there may be nothing to fetch either
+		if err != nil { // without a readable file there may be no faults and nothing to fetch either
 			return hint(failed, "correct the file and import it again: what is stored already is not stored twice")
 		}
 		return failed

@@ -68,11 +68,24 @@ func TestRefusedByServer(t *testing.T) {
 	}
 }
 
-// An import that was cancelled on the server is told as that, also where it ended before there were any
-// faults to tell.
-func TestCancelledOnServer(t *testing.T) {
+// An import that was cancelled on the server, or failed there, is told as that, also where it ended before
+// there were any faults to tell.
+func TestEndedOnServer(t *testing.T) {
 	t.Parallel()
 	const id = "0190f5fe-7c00-7000-8000-000000000001"
+	for state, want := range map[string]string{
+		`"state":"cancelled"`:                              "import " + id + " was cancelled\nhint: ",
+		`"state":"failed","error":"the file is not whole"`: ": the file is not whole\nhint: correct the file",
+	} {
+		if code, messages := endedOnServer(t, id, state); code != exitFailed || !strings.Contains(messages, want) {
+			t.Errorf("%s: got code %d, %q, want %q", state, code, messages, want)
+		}
+	}
+}
+
+// endedOnServer imports a file over a server where the import ends at once as it says, without faults.
+func endedOnServer(t *testing.T, id, state string) (code int, said string) {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -84,7 +97,7 @@ func TestCancelledOnServer(t *testing.T) {
 		if r.Method == http.MethodPost {
 			w.WriteHeader(http.StatusAccepted)
 		}
-		_, _ = io.WriteString(w, `{"import_id":"`+id+`","state":"cancelled","net_fee":"0.00"}`)
+		_, _ = io.WriteString(w, `{"import_id":"`+id+`",`+state+`,"net_fee":"0.00"}`)
 	}))
 	defer server.Close()
 	path := filepath.Join(t.TempDir(), "claim.csv")
@@ -94,10 +107,8 @@ func TestCancelledOnServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, messages bytes.Buffer
-	code := run(t.Context(), []string{"import", path, "--server", server.URL}, strings.NewReader(""), &out, &messages, nil)
-	if code != exitFailed || !strings.Contains(messages.String(), "import "+id+" was cancelled\nhint: ") {
-		t.Errorf("got code %d, %q, want it told as cancelled", code, &messages)
-	}
+	code = run(t.Context(), []string{"import", path, "--server", server.URL}, strings.NewReader(""), &out, &messages, nil)
+	return code, messages.String()
 }
 
 // A reader that has seen enough is no failure.
