@@ -37,6 +37,7 @@ const (
 	unsendableEvery = time.Hour        // how often a row that can not be sent is looked at again
 	maxPatience     = 10 * time.Minute // between two questions about a row
 	maxDeadWait     = 5 * time.Minute  // the same of a Dead one, unless DeadEvery is longer
+	maxTold         = 10_000           // claims of another amount that are known to be logged
 	maxDoublings    = 6                // of Grace, one for each generation
 )
 

@@ -29,6 +29,7 @@ type Sweep struct {
 	wake     chan struct{}
 	line     streak
 	database streak
+	told     map[event.Key]struct{} // claims whose other amount was logged; maxTold, and then from the start
 }
 
 // NewSweep gives a sweep that does nothing before Run.
@@ -38,6 +39,7 @@ func NewSweep(config Config) *Sweep {
 		wake:     make(chan struct{}, 1),
 		line:     streak{logger: config.Logger, what: "payments can not be asked"},
 		database: streak{logger: config.Logger, what: "the sweep can not use the claims database"},
+		told:     map[event.Key]struct{}{},
 	}
 }
 
@@ -168,21 +170,32 @@ func (s *Sweep) changes(rows []Row, standings []event.Standing, reach reach) []C
 	return changes
 }
 
-// count counts what an operator should know of changes that were made.
+// count counts what an operator should know of changes that were made. A claim of another amount is
+// logged once, and no more than one of an answer.
 func (s *Sweep) count(ctx context.Context, rows []Row, changes []Change) {
-	conflicts := 0
+	conflicts, untold := int64(0), []event.Key(nil)
 	for i := range changes {
 		switch {
 		case changes[i].Move == Resend:
 			s.Stats.Resent.Add(1)
 		case changes[i].Move == Settle && changes[i].Paid.NetFee != rows[i].NetFee:
-			if conflicts == 0 {
-				s.config.Logger.ErrorContext(ctx, ReasonAmount, "claim", rows[i].Key.String())
-			}
 			conflicts++
+			if _, told := s.told[rows[i].Key]; !told {
+				untold = append(untold, rows[i].Key)
+			}
 		}
 	}
-	s.Stats.Conflicts.Add(int64(conflicts))
+	s.Stats.Conflicts.Add(conflicts)
+	if len(untold) == 0 {
+		return
+	}
+	s.config.Logger.ErrorContext(ctx, ReasonAmount, "claim", untold[0].String(), "others", len(untold)-1)
+	if len(s.told)+len(untold) > maxTold {
+		clear(s.told)
+	}
+	for _, key := range untold {
+		s.told[key] = struct{}{}
+	}
 }
 
 // change turns payments' word on one claim into the move of its row. A hint has no
@@ -196,7 +209,7 @@ func (s *Sweep) change(standing event.Standing, row *Row, reach reach, now time.
 	case standing.State == event.Paid:
 		change.Move = Settle
 		change.Paid = standing
-		change.DueAt = now.Add(s.config.DeadEvery)
+		change.DueAt = now.Add(s.deadWait(row, now)) // if it is of another amount
 	case standing.State == event.Dead:
 		change.Move = MarkDead
 		change.Reason = standing.Reason

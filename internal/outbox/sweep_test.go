@@ -258,7 +258,7 @@ func TestSweepReadsRowsBeforeProgress(t *testing.T) {
 }
 
 // A payment of another amount never settles a claim, in an answer as in a hint: somebody
-// must look. The right amount settles it later.
+// must look, and is told once. The right amount settles it later.
 func TestSweepNeverSettlesAnotherAmount(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, b *bench) {
@@ -277,14 +277,15 @@ func TestSweepNeverSettlesAnotherAmount(t *testing.T) {
 		for _, key := range keys {
 			b.same("payment", b.payment(key), store.Payment{State: store.PaymentDeadLettered, Error: outbox.ReasonAmount})
 		}
-		if got := sweep.Stats.Conflicts.Load(); got < 36 || got > 40 { // one a half minute and claim
-			t.Errorf("conflicts: got %d, want about 38", got)
+		if got := sweep.Stats.Conflicts.Load(); got < 10 || got > 16 { // less and less often
+			t.Errorf("conflicts: got %d, want about 6 of each claim", got)
 		}
-		if !slices.Contains(b.warnings(), outbox.ReasonAmount) {
-			t.Errorf("log: got %q, want %q", b.warnings(), outbox.ReasonAmount)
+		logged := slices.DeleteFunc(b.warnings(), func(line string) bool { return line != outbox.ReasonAmount })
+		if len(logged) < 1 || len(logged) > 2 {
+			t.Errorf("log: got %q, want each claim once, or both at once", logged)
 		}
 		b.line.pay()
-		pass(time.Minute)
+		pass(6 * time.Minute)
 		for _, key := range keys {
 			b.state(key, store.PaymentPaid)
 		}
