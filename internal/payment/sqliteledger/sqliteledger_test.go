@@ -98,6 +98,8 @@ func TestLetterLogStays(t *testing.T) {
 		"UPDATE letter_log SET actor = actor",
 		"DELETE FROM letter_log",
 		"DELETE FROM letter_log WHERE letter_id = 1",
+		"INSERT OR REPLACE INTO letter_log SELECT id, letter_id, action, 'eve', reason, at FROM letter_log",
+		"REPLACE INTO letter_log SELECT id, letter_id, action, 'eve', reason, at FROM letter_log WHERE id = 1",
 	} {
 		if _, err := db.ExecContext(t.Context(), statement); err == nil || !strings.Contains(err.Error(), "the log of dead letters is not") {
 			t.Errorf("%s: got %v, want it refused", statement, err)
