@@ -35,20 +35,23 @@ claim to payments again, discard writes it off. Either is kept with who and why.
 // allStates stands for dead letters of all states.
 const allStates = "all"
 
+// parkedFor is the flag for why a dead letter was parked; --reason is why somebody decides.
+const parkedFor = "parked-for"
+
 // letterFlags are the flags that select dead letters, as they are given.
 type letterFlags struct {
 	state, reason, npi, from, to string
 	olderThan                    time.Duration
 }
 
-// bind adds the flags but for the state. reason is the name of the one for why it was parked.
-func (f *letterFlags) bind(cmd *cobra.Command, reason string) {
-	cmd.Flags().StringVar(&f.reason, reason, "", "only those parked for this `REASON`: malformed, conflict or failed")
+// bind adds the flags but for the state.
+func (f *letterFlags) bind(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.reason, parkedFor, "", "only those parked for this `REASON`: malformed, conflict or failed")
 	cmd.Flags().StringVar(&f.npi, "npi", "", "only those whose message names the provider with this `NPI`")
 	cmd.Flags().StringVar(&f.from, "from", "", "only those parked at this `TIME` or later (2026-03-28, or RFC 3339)")
 	cmd.Flags().StringVar(&f.to, "to", "", "only those parked before this `TIME`")
 	cmd.Flags().DurationVar(&f.olderThan, "older-than", 0, "only those parked longer ago than this `AGE`, such as 36h")
-	mustComplete(cmd, reason, "malformed", "conflict", "failed")
+	mustComplete(cmd, parkedFor, "malformed", "conflict", "failed")
 }
 
 func (f *letterFlags) bindState(cmd *cobra.Command, otherwise string) {
@@ -99,7 +102,7 @@ func newDeadLettersListCommand(p *program) *cobra.Command {
 --state says otherwise. Amounts are US dollars, times are UTC.`,
 		Example: `  claimrail dead-letters list
   claimrail dead-letters list --npi 1497775530 --older-than 36h
-  claimrail dead-letters list --state discarded --reason conflict --json`,
+  claimrail dead-letters list --state discarded --parked-for conflict --json`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := f.filter(time.Now())
@@ -115,7 +118,7 @@ func newDeadLettersListCommand(p *program) *cobra.Command {
 			})
 		},
 	}
-	f.bind(cmd, "reason")
+	f.bind(cmd)
 	f.bindState(cmd, string(payment.LetterOpen))
 	pages.bind(cmd)
 	return cmd

@@ -15,7 +15,7 @@ import (
 )
 
 func newRedriveCommand(p *program) *cobra.Command {
-	return newDecisionCommand(p, "redrive", &cobra.Command{
+	return newDecisionCommand(p, redrive, &cobra.Command{
 		Short: "Send claims to payments again",
 		Long: `Send the claims of dead letters to payments again. It is harmless if a claim was paid
 meanwhile. Without --server the claims are sent when 'claimrail serve' runs next.`,
@@ -44,7 +44,8 @@ func newDecisionCommand(p *program, verb string, cmd *cobra.Command,
 	cmd.Long += `
 
 Without ids it is done with the open dead letters that the filters select, or with --all of
-them, one after the other, as fast as --rate says. --dry-run shows them and does nothing.`
+them, one after the other, as fast as --rate says. --dry-run shows them and does nothing; those of claims that are paid are
+told when it is done.`
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		filter, err := d.filter(time.Now())
@@ -75,8 +76,8 @@ them, one after the other, as fast as --rate says. --dry-run shows them and does
 					return carryOut(s, ctx, id, said)
 				}
 				found, err := s.DeadLetter(ctx, id)
-				if err == nil && found.State != payment.LetterOpen {
-					err = payment.ErrClosed
+				if err == nil {
+					err = d.look(&found.DeadLetter)
 				}
 				return found.DeadLetter, err
 			})
@@ -85,6 +86,9 @@ them, one after the other, as fast as --rate says. --dry-run shows them and does
 	d.bind(cmd)
 	return cmd
 }
+
+// redrive is the verb of the decision to send claims again.
+const redrive = "redrive"
 
 // Limits of decisions on many dead letters.
 const (
@@ -110,7 +114,7 @@ func (d *decisionFlags) bind(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&d.dryRun, "dry-run", false, "show the dead letters, and do nothing")
 	cmd.Flags().IntVar(&d.rate, "rate", defaultRate, "decide on `N` in a second at most, 1 to 1000; of those that a filter selects")
 	cmd.Flags().IntVar(&d.limit, "limit", maxDecisions, "decide on `N` at most, 1 to 100000; of those that a filter selects")
-	d.letterFlags.bind(cmd, "parked-for")
+	d.letterFlags.bind(cmd)
 }
 
 // check holds the flags against each other.
@@ -144,7 +148,7 @@ func (d *decisionFlags) said(p *program) (api.Decision, error) {
 }
 
 // decideMany decides on the dead letters that a filter selects, page by page, and shows those on which it
-// could. Each decision is one for all open letters of a claim, so that some are closed when their turn comes.
+// could; those alone count for the limit, or the others would be in the way of all behind them. Each decision is one for all open letters of a claim, so that some are closed when their turn comes.
 func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, filter payment.LetterFilter,
 	carryOut func(int64) (api.DeadLetter, error),
 ) error {
@@ -161,10 +165,10 @@ func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, fi
 		}
 		decided := api.DeadLetterPage{DeadLetters: []api.DeadLetter{}}
 		for _, letter := range page.DeadLetters {
-			if !d.dryRun {
-				if err = wait(ctx, pace, gap); err == nil {
-					letter, err = carryOut(letter.ID)
-				}
+			if d.dryRun {
+				err = d.look(&letter)
+			} else if err = wait(ctx, pace, gap); err == nil {
+				letter, err = carryOut(letter.ID)
 			}
 			switch {
 			case err == nil:
@@ -182,7 +186,7 @@ func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, fi
 		if err := p.showDecided(&decided); err != nil {
 			return err
 		}
-		done, room = done+len(decided.DeadLetters), room-len(page.DeadLetters)
+		done, room = done+len(decided.DeadLetters), room-len(decided.DeadLetters)
 		if more = page.NextCursor != ""; !more {
 			break
 		}
@@ -193,8 +197,24 @@ func (p *program) decideMany(ctx context.Context, s system, d *decisionFlags, fi
 	if err := p.summarize(d, done, left); err != nil || !more {
 		return err
 	}
-	_, err := fmt.Fprintf(p.stderr, "there are more: these were the %d of --limit; give the command again, or a larger --limit\n", d.limit)
+	advice := "give the command again, or a larger --limit"
+	if d.dryRun {
+		advice = "a larger --limit shows them"
+	}
+	_, err := fmt.Fprintf(p.stderr, "there are more: these were the %d of --limit; %s\n", d.limit, advice)
 	return err
+}
+
+// look tells what can be seen without a decision of why it could not be made.
+func (d *decisionFlags) look(letter *api.DeadLetter) error {
+	switch {
+	case letter.State != payment.LetterOpen:
+		return payment.ErrClosed
+	case d.verb == redrive && letter.ClaimID == "":
+		return payment.ErrNoClaim
+	default:
+		return nil
+	}
 }
 
 // wait waits for the next turn. The one behind it comes no sooner than a gap after it, also where a
@@ -212,7 +232,7 @@ func wait(ctx context.Context, pace *time.Ticker, gap time.Duration) error {
 func (p *program) summarize(d *decisionFlags, done int, left map[error]int) error {
 	what := fmt.Sprintf("%s: %d done", d.verb, done)
 	if d.dryRun {
-		what = fmt.Sprintf("dry run: %d would be done, nothing was", done)
+		what = fmt.Sprintf("dry run: %d would be tried, nothing was done", done)
 	}
 	if n := left[payment.ErrClosed]; n > 0 {
 		what += fmt.Sprintf(", %d closed meanwhile or with another of their claim", n)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -73,5 +75,34 @@ func TestDecisionsKeepTheirRate(t *testing.T) {
 				t.Errorf("rate %d, slow %d: got %d decisions in %v, want %v", test.rate, test.slow, len(times), took, test.want)
 			}
 		})
+	}
+}
+
+// Dead letters that can not be decided on do not count for --limit: those behind them have their turn, and
+// both are told.
+func TestUndecidableLettersAreNotInTheWay(t *testing.T) {
+	t.Parallel()
+	var said bytes.Buffer
+	p := &program{stdout: io.Discard, stderr: &said}
+	d := &decisionFlags{verb: redrive, rate: maxRatePerSec, limit: 3}
+	var done []int64
+	err := p.decideMany(t.Context(), &desk{open: 10}, d, payment.LetterFilter{}, func(id int64) (api.DeadLetter, error) {
+		switch {
+		case id > 7:
+			return api.DeadLetter{}, payment.ErrPaid
+		case id > 5:
+			return api.DeadLetter{}, payment.ErrNoClaim
+		default:
+			done = append(done, id)
+			return api.DeadLetter{ID: id}, nil
+		}
+	})
+	if want := []int64{5, 4, 3}; err != nil || !slices.Equal(done, want) {
+		t.Errorf("got %v, %v, want %v", done, err, want)
+	}
+	const want = "redrive: 3 done, 2 name no claim and can only be discarded, 3 are of paid claims and can only be discarded\n" +
+		"there are more: these were the 3 of --limit; give the command again, or a larger --limit\n"
+	if said.String() != want {
+		t.Errorf("got %q, want %q", &said, want)
 	}
 }

@@ -149,7 +149,7 @@ as it stands when its row is written. The bodies of the messages are not written
 		},
 	}
 	out.bind(cmd)
-	f.bind(cmd, "reason")
+	f.bind(cmd)
 	f.bindState(cmd, allStates)
 	return cmd
 }

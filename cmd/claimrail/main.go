@@ -212,6 +212,9 @@ func exactly(names ...string) cobra.PositionalArgs {
 // explainFlagError says which flag an unknown one may have been meant to be.
 func explainFlagError(cmd *cobra.Command, err error) error {
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() == "" {
+		if unknown.GetSpecifiedName() == "reason" && cmd.Flags().Lookup(parkedFor) != nil {
+			return hint(err, "what they were parked for is --%s; a reason is given for a decision", parkedFor)
+		}
 		var known []string
 		add := func(flag *pflag.Flag) { known = append(known, flag.Name) }
 		cmd.Flags().VisitAll(add)
