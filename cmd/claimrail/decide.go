@@ -138,7 +138,10 @@ func (d *decisionFlags) check(byID bool, filter payment.LetterFilter) error {
 // said gives the decision; a dry run needs no reason.
 func (d *decisionFlags) said(p *program) (api.Decision, error) {
 	said := api.Decision{Reason: strings.TrimSpace(d.why), Actor: strings.TrimSpace(d.actor)}
-	if said.Reason == "" && !d.dryRun || len(said.Reason) > payment.MaxNote || len(said.Actor) > payment.MaxNote {
+	if len(said.Actor) > payment.MaxActor {
+		return said, misuse(errors.New("--actor is too long"), fmt.Sprintf("say who in %d bytes at most", payment.MaxActor))
+	}
+	if said.Reason == "" && !d.dryRun || len(said.Reason) > payment.MaxNote {
 		return said, misuse(errors.New("say why"), fmt.Sprintf("add --reason 'why', of 1 to %d bytes; it is kept with the dead letter", payment.MaxNote))
 	}
 	if said.Actor == "" {
@@ -268,7 +271,7 @@ func (p *program) user() string {
 	for _, name := range []string{"USER", "LOGNAME", "USERNAME"} {
 		for _, pair := range p.environ {
 			if value, ok := strings.CutPrefix(pair, name+"="); ok && value != "" {
-				return payment.Note(value)
+				return payment.Note(value[:min(len(value), payment.MaxActor)])
 			}
 		}
 	}

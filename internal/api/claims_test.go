@@ -208,10 +208,15 @@ func TestDeadLetters(t *testing.T) {
 
 	for body, status := range map[string]int{
 		`{"reason": " "}`: 422, `{}`: 422, `{"raeson": "x"}`: 400, `not JSON`: 400, `{"reason": "x"} {}`: 400,
-		`{"reason": "` + strings.Repeat("x", 501) + `"}`: 422,
+		`{"reason": "` + strings.Repeat("x", 501) + `"}`: 422, `{"reason": "a\u0000b"}`: 422, `{"reason": "x", "actor": "` + strings.Repeat("y", 101) + `"}`: 422,
+		`{"Reason": "x"}`: 400, `{"reason": "x", "reason": "y"}`: 400, `{"reason": "x"}]`: 400, "{\"reason\": \"x\xff\"}": 400,
 	} {
 		b.want(b.send(http.MethodPost, path(redriven, "redrive"), body), status)
 		b.want(b.send(http.MethodPost, path(discarded, "discard"), body), status)
+	}
+	refused := b.want(b.send(http.MethodPost, path(redriven, "redrive"), `{"reason": "x", "actor": "`+strings.Repeat("y", 101)+`"}`), 422)
+	if !strings.Contains(refused.body, `"code":"actor"`) || strings.Contains(refused.body, `"reason"`) {
+		t.Errorf("got %s, want the actor blamed alone", refused.body)
 	}
 	b.clock.add(time.Minute)
 	got := decode[api.DeadLetter](t, b.want(b.send(http.MethodPost, path(redriven, "redrive"), `{"reason": "mended", "actor": "anna"}`), 200).body)

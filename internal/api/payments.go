@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/claimrail/claimrail/internal/payment"
 )
 
@@ -188,24 +190,40 @@ func (a *API) decide(w http.ResponseWriter, r *http.Request,
 	if err != nil {
 		return err
 	}
-	var said Decision
-	if err := decodeStrict(body, &said); err != nil {
+	said, err := readDecision(body)
+	if err != nil {
 		return err
 	}
-	reason, actor := strings.TrimSpace(said.Reason), strings.TrimSpace(said.Actor)
-	if reason == "" || len(reason) > payment.MaxNote || len(actor) > payment.MaxNote {
-		f := newFault(http.StatusUnprocessableEntity, "reason", "say why, in 1 to 500 bytes; the reason is kept with the dead letter")
-		f.items = []item{{place: []any{"body", "reason"}, field: "reason", code: "reason", message: f.detail}}
-		return f
-	}
-	if actor == "" {
-		actor = "client " + clientOf(r)
+	if said.Actor == "" {
+		said.Actor = "client " + clientOf(r)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
 	defer cancel()
-	letter, err := carryOut(ctx, id, payment.Decision{Actor: actor, Reason: reason, At: a.Now()})
+	letter, err := carryOut(ctx, id, payment.Decision{Actor: said.Actor, Reason: said.Reason, At: a.Now()})
 	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, NewDeadLetter(&letter))
+}
+
+// readDecision reads the body of a decision, as strictly as one of a claim: each name as it is written
+// here, once, in UTF-8, and nothing behind it. Its texts are kept as they are sent, but for blanks around them.
+func readDecision(body []byte) (said Decision, err error) {
+	if err := json.Unmarshal(body, &said, json.RejectUnknownMembers(true)); err != nil {
+		return said, newFault(http.StatusBadRequest, "syntax", `send a JSON object such as {"reason": "provider added", "actor": "night shift"}`)
+	}
+	said.Reason, said.Actor = strings.TrimSpace(said.Reason), strings.TrimSpace(said.Actor)
+	refuse := func(field, message string) error {
+		f := newFault(http.StatusUnprocessableEntity, field, message)
+		f.items = []item{{place: []any{"body", field}, field: field, code: field, message: message}}
+		return f
+	}
+	switch {
+	case said.Reason == "" || len(said.Reason) > payment.MaxNote || strings.Contains(said.Reason, "\x00"):
+		return said, refuse("reason", "say why, in 1 to 500 bytes without NUL; the reason is kept with the dead letter")
+	case len(said.Actor) > payment.MaxActor || strings.Contains(said.Actor, "\x00"):
+		return said, refuse("actor", "say who, in 100 bytes at most without NUL, or leave it out")
+	default:
+		return said, nil
+	}
 }

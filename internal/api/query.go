@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -200,15 +199,4 @@ func traceparent(header http.Header) string {
 		}
 	}
 	return text
-}
-
-// decodeStrict reads a small JSON object into a struct; names that it does not have are
-// refused.
-func decodeStrict(body []byte, into any) error {
-	decoder := json.NewDecoder(strings.NewReader(string(body)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil || decoder.More() {
-		return newFault(http.StatusBadRequest, "syntax", `send a JSON object such as {"reason": "provider added", "actor": "night shift"}`)
-	}
-	return nil
 }

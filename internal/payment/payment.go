@@ -42,6 +42,7 @@ const (
 	MaxHistory  = 200 // entries of the log in one Letter
 	MaxAttempts = 8   // failures of a message before it is parked
 	MaxNote     = 500 // bytes of an actor, a reason or an error text that are kept
+	MaxActor    = 100 // bytes of an actor that the API and the command line take
 )
 
 // Payment is one recorded payment.
