@@ -47,6 +47,7 @@ type Import struct {
 	ReadBytes      int64             `json:"read_bytes" example:"6000000"`
 	Claims         Fates             `json:"claims"`
 	Lines          Fates             `json:"lines"`
+	PartFaults     int64             `json:"part_fault_count" doc:"of whole sets, groups and interchanges of X12, told among its faults: claims may be missing"`
 	Warnings       int64             `json:"warnings" doc:"with the claims stored, now or before"`
 	NetFee         string            `json:"net_fee" doc:"of the claims stored, now or before" example:"116.85"`
 	BytesPerSecond int64             `json:"bytes_per_second,omitempty" doc:"over all of the time; left out until it is known"`
@@ -67,7 +68,7 @@ func NewImport(i *store.Import, now time.Time) Import {
 	pace := bulk.PaceOf(i, now)
 	shown := Import{
 		ImportID: i.ID.String(), Name: i.Name, SHA256: i.SHA256, Format: i.Format, State: i.State, Error: i.Error, DryRun: i.DryRun,
-		OnError: onErrorContinue, Bytes: i.Bytes, ReadBytes: i.ReadBytes, Claims: Fates(i.Claims), Lines: Fates(i.Lines), Warnings: i.Warnings,
+		OnError: onErrorContinue, Bytes: i.Bytes, ReadBytes: i.ReadBytes, Claims: Fates(i.Claims), Lines: Fates(i.Lines), PartFaults: i.PartFaults, Warnings: i.Warnings,
 		NetFee: i.NetFee.String(), BytesPerSecond: int64(pace.BytesPerSecond), SecondsLeft: int64(math.Ceil(pace.Left.Seconds())),
 		CreatedAt: i.CreatedAt, StartedAt: i.StartedAt, FinishedAt: i.FinishedAt,
 	}

@@ -38,8 +38,8 @@ func TestImportX12(t *testing.T) {
 	path := b.want(b.send(http.MethodPost, "/v1/imports", text, "Content-Type: application/edi-x12"), 202).header.Get("Location")
 	got := b.ended(path)
 	same(t, "claims", got.Claims, api.Fates{Read: 4, Accepted: 2, Rejected: 2})
-	if got.State != store.ImportDone || got.Format != "x12" || b.stored() != 2 {
-		t.Errorf("got %+v and %d claims stored, want x12, done, with 2 claims", got, b.stored())
+	if got.State != store.ImportDone || got.Format != "x12" || got.PartFaults != 1 || b.stored() != 2 {
+		t.Errorf("got %+v and %d claims stored, want x12, done, with 2 claims, and a fault of a set", got, b.stored())
 	}
 	rejects := b.want(b.send(http.MethodGet, path+"/rejects", ""), 200)
 	same(t, "rejects", rejects.body, envelopeX12+"ST*837*0001*005010X224A2~"+levelsX12+badClaim+"SE*14*0001~"+badSet+"GE*2*7~IEA*1*000000001~")
@@ -111,4 +111,18 @@ func TestImportOfBomb(t *testing.T) {
 	}
 	same(t, "claims", got.Claims, api.Fates{Read: 1, Rejected: 1}) // the blanks are one row, which is too long
 	same(t, "claims stored", b.stored(), 0)
+}
+
+// A file of X12 that ends too early is imported as far as it goes, and does not look whole: what is missing
+// at its end is counted.
+func TestImportCutX12(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.working()
+	text := envelopeX12 + "ST*837*0001*005010X224A2~" + levelsX12 + claimX12("C-1", "20180328") + "SE*14*0001~"
+	got := b.ended(b.want(b.send(http.MethodPost, "/v1/imports", text, "Content-Type: application/edi-x12"), 202).header.Get("Location"))
+	same(t, "claims", got.Claims, api.Fates{Read: 1, Accepted: 1})
+	if got.State != store.ImportDone || got.PartFaults < 1 {
+		t.Errorf("got %+v, want it done, with faults of its group and interchange", got)
+	}
 }

@@ -410,6 +410,6 @@ func TestImportOnTheWire(t *testing.T) {
 	}
 	fates := `{"read":0,"accepted":0,"duplicate":0,"rejected":0}`
 	same(t, "import", string(text), fmt.Sprintf(`{"import_id":"00000000-0000-0000-0000-000000000000","name":"x.csv","state":"running","dry_run":false,"on_error":"stop",`+
-		`"bytes":3000,"read_bytes":1000,"claims":%s,"lines":%s,"warnings":0,"net_fee":"0.00","bytes_per_second":100,"seconds_left":20,`+
+		`"bytes":3000,"read_bytes":1000,"claims":%s,"lines":%s,"part_fault_count":0,"warnings":0,"net_fee":"0.00","bytes_per_second":100,"seconds_left":20,`+
 		`"created_at":"1970-01-01T00:00:00Z","started_at":"1970-01-01T00:00:10Z"}`, fates, fates))
 }

@@ -15,7 +15,7 @@ var errChanged = errors.New("the rules have changed since the import began; what
 // import itself has stored, in this pass or an earlier one, only its own counter knows.
 type sums struct {
 	read, good, fresh, rejected Accepted
-	warnings                    int64
+	warnings, partFaults        int64
 }
 
 func (a *Accepted) add(claims, lines int) {
@@ -29,6 +29,11 @@ func (p *Pass) count(v *Verdict) (err error) {
 	defer p.mu.Unlock()
 	claims, lines := v.Parcel.Claims, v.Parcel.Lines
 	p.sum.read.add(claims, lines)
+	for i := range v.Faults {
+		if v.Faults[i].Part != "" && IsError(&v.Faults[i]) {
+			p.sum.partFaults++
+		}
+	}
 	if v.Claim == nil {
 		p.sum.rejected.add(claims, lines)
 		return nil
@@ -97,6 +102,7 @@ func (s *sums) tally(readBytes int64, accepted Accepted) store.Tally {
 		Warnings:       s.warnings,
 		NetFee:         netFee,
 		AcceptedNetFee: accepted.NetFee,
+		PartFaults:     s.partFaults,
 	}
 }
 

@@ -99,6 +99,7 @@ type Tally struct {
 	NetFee    money.Cents // of the claims stored, now or before
 	// AcceptedNetFee is the share of NetFee that is of the claims accepted; it is counted as they are.
 	AcceptedNetFee money.Cents
+	PartFaults     int64 // of whole sets, groups and interchanges of X12: claims may be missing
 }
 
 // Fates counts claims, or lines, by what became of them.

@@ -19,7 +19,7 @@ import (
 // importColumns is what scanImport reads.
 const importColumns = `seq, import_id, name, sha256, bytes, format, dry_run, stop_on_error, kept, forgotten, state, reason, run,
 	created_at, started_at, finished_at, leased_until, read_bytes, claims_read, claims_accepted, claims_duplicate, claims_rejected,
-	lines_read, lines_accepted, lines_duplicate, lines_rejected, warnings, net_fee_cents, accepted_net_fee_cents`
+	lines_read, lines_accepted, lines_duplicate, lines_rejected, warnings, net_fee_cents, accepted_net_fee_cents, part_faults`
 
 func scanImport(row pgx.Row) (store.Import, error) {
 	var i store.Import
@@ -27,7 +27,7 @@ func scanImport(row pgx.Row) (store.Import, error) {
 	if err := row.Scan(&i.Cursor, (*[16]byte)(&i.ID), &i.Name, &i.SHA256, &i.Bytes, &i.Format, &i.DryRun, &i.StopOnError, &i.Kept,
 		&i.Forgotten, &i.State, &i.Error, &i.Run, &i.CreatedAt, &startedAt, &finishedAt, &leasedUntil, &i.ReadBytes,
 		&i.Claims.Read, &i.Claims.Accepted, &i.Claims.Duplicate, &i.Claims.Rejected,
-		&i.Lines.Read, &i.Lines.Accepted, &i.Lines.Duplicate, &i.Lines.Rejected, &i.Warnings, &i.NetFee, &i.AcceptedNetFee); err != nil {
+		&i.Lines.Read, &i.Lines.Accepted, &i.Lines.Duplicate, &i.Lines.Rejected, &i.Warnings, &i.NetFee, &i.AcceptedNetFee, &i.PartFaults); err != nil {
 		return store.Import{}, err
 	}
 	i.CreatedAt = i.CreatedAt.UTC()
@@ -184,7 +184,7 @@ const reportImport = `UPDATE imports SET format = $3, leased_until = $4, state =
 		ELSE CASE WHEN dry_run THEN $14 ELSE lines_accepted END + $15 + $16 END,
 	lines_accepted = CASE WHEN dry_run THEN $14 ELSE lines_accepted END, lines_duplicate = $15, lines_rejected = $16,
 	warnings = $17, net_fee_cents = CASE WHEN dry_run THEN $18 ELSE accepted_net_fee_cents + ($18::bigint - $19::bigint) END,
-	accepted_net_fee_cents = CASE WHEN dry_run THEN $19 ELSE accepted_net_fee_cents END
+	accepted_net_fee_cents = CASE WHEN dry_run THEN $19 ELSE accepted_net_fee_cents END, part_faults = $20
 	WHERE import_id = $1 AND run = $2 AND state = 'running'`
 
 // report sets what i says, of an import that runs as i.Run.
@@ -192,7 +192,7 @@ func (s *Store) report(ctx context.Context, what string, i *store.Import) error 
 	return s.change(ctx, what+" import "+i.ID.String(), reportImport, [16]byte(i.ID), i.Run, i.Format, orNull(i.LeasedUntil),
 		string(i.State), clip(i.Error, store.MaxImportError), orNull(i.FinishedAt), i.ReadBytes,
 		i.Claims.Read, i.Claims.Accepted, i.Claims.Duplicate, i.Claims.Rejected,
-		i.Lines.Read, i.Lines.Accepted, i.Lines.Duplicate, i.Lines.Rejected, i.Warnings, int64(i.NetFee), int64(i.AcceptedNetFee))
+		i.Lines.Read, i.Lines.Accepted, i.Lines.Duplicate, i.Lines.Rejected, i.Warnings, int64(i.NetFee), int64(i.AcceptedNetFee), i.PartFaults)
 }
 
 // ReportImport says how far a run has come; see store.Imports.

@@ -17,7 +17,7 @@ import (
 // importColumns is what scanImport reads.
 const importColumns = `seq, import_id, name, sha256, bytes, format, dry_run, stop_on_error, kept, forgotten, state, reason, run,
 	created_at, started_at, finished_at, leased_until, read_bytes, claims_read, claims_accepted, claims_duplicate, claims_rejected,
-	lines_read, lines_accepted, lines_duplicate, lines_rejected, warnings, net_fee_cents, accepted_net_fee_cents`
+	lines_read, lines_accepted, lines_duplicate, lines_rejected, warnings, net_fee_cents, accepted_net_fee_cents, part_faults`
 
 // querier is a pool or a transaction.
 type querier interface {
@@ -39,7 +39,7 @@ func scanImport(row interface{ Scan(...any) error }) (store.Import, error) {
 	if err := row.Scan(&i.Cursor, &i.ID, &i.Name, &i.SHA256, &i.Bytes, &i.Format, &i.DryRun, &i.StopOnError, &i.Kept, &i.Forgotten,
 		&i.State, &i.Error, &i.Run, &createdAt, &startedAt, &finishedAt, &leasedUntil, &i.ReadBytes,
 		&i.Claims.Read, &i.Claims.Accepted, &i.Claims.Duplicate, &i.Claims.Rejected,
-		&i.Lines.Read, &i.Lines.Accepted, &i.Lines.Duplicate, &i.Lines.Rejected, &i.Warnings, &i.NetFee, &i.AcceptedNetFee); err != nil {
+		&i.Lines.Read, &i.Lines.Accepted, &i.Lines.Duplicate, &i.Lines.Rejected, &i.Warnings, &i.NetFee, &i.AcceptedNetFee, &i.PartFaults); err != nil {
 		return store.Import{}, err
 	}
 	i.CreatedAt, i.StartedAt = sqlitefile.Time(createdAt), sqlitefile.Time(startedAt)
@@ -174,7 +174,7 @@ const reportImport = `UPDATE imports SET format = ?3, leased_until = ?4, state =
 		ELSE CASE dry_run WHEN 1 THEN ?14 ELSE lines_accepted END + ?15 + ?16 END,
 	lines_accepted = CASE dry_run WHEN 1 THEN ?14 ELSE lines_accepted END, lines_duplicate = ?15, lines_rejected = ?16,
 	warnings = ?17, net_fee_cents = CASE dry_run WHEN 1 THEN ?18 ELSE accepted_net_fee_cents + (?18 - ?19) END,
-	accepted_net_fee_cents = CASE dry_run WHEN 1 THEN ?19 ELSE accepted_net_fee_cents END
+	accepted_net_fee_cents = CASE dry_run WHEN 1 THEN ?19 ELSE accepted_net_fee_cents END, part_faults = ?20
 	WHERE import_id = ?1 AND run = ?2 AND state = 'running'`
 
 // report sets what i says, of an import that runs as i.Run.
@@ -182,7 +182,7 @@ func report(ctx context.Context, tx *sql.Tx, i *store.Import) error {
 	return wantRow(tx.ExecContext(ctx, reportImport, i.ID[:], i.Run, i.Format, sqlitefile.Micros(i.LeasedUntil), string(i.State),
 		clip(i.Error, store.MaxImportError), sqlitefile.Micros(i.FinishedAt), i.ReadBytes,
 		i.Claims.Read, i.Claims.Accepted, i.Claims.Duplicate, i.Claims.Rejected,
-		i.Lines.Read, i.Lines.Accepted, i.Lines.Duplicate, i.Lines.Rejected, i.Warnings, int64(i.NetFee), int64(i.AcceptedNetFee)))
+		i.Lines.Read, i.Lines.Accepted, i.Lines.Duplicate, i.Lines.Rejected, i.Warnings, int64(i.NetFee), int64(i.AcceptedNetFee), i.PartFaults))
 }
 
 // ReportImport says how far a run has come; see store.Imports.

@@ -319,7 +319,7 @@ func importUnfinished(t *testing.T, f *fixture) {
 func someTally() store.Tally {
 	return store.Tally{
 		ReadBytes: 1, Claims: store.Fates{Read: 20, Accepted: 3, Duplicate: 4, Rejected: 5},
-		Lines: store.Fates{Read: 60, Accepted: 7, Duplicate: 8, Rejected: 9}, Warnings: 10, NetFee: -11, AcceptedNetFee: 20,
+		Lines: store.Fates{Read: 60, Accepted: 7, Duplicate: 8, Rejected: 9}, Warnings: 10, NetFee: -11, AcceptedNetFee: 20, PartFaults: 21,
 	}
 }
 
