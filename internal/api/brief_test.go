@@ -78,7 +78,7 @@ func TestProcessClaimErrors(t *testing.T) {
 	index := func(i int) any { return float64(i) }
 	same(t, "errors", got["detail"]["errors"], []map[string]any{
 		{
-			"loc": []any{index(0), "provider_npi"}, "type": "value_error", "msg": "an NPI must have exactly 10 digits", "input": float64(12345),
+			"loc": []any{index(0), "provider_npi"}, "type": "value_error", "msg": "an NPI must have exactly 10 digits", "input": "99999",
 			"line": index(0), "field": "provider_npi", "code": "npi-digits",
 		},
 		{

@@ -70,7 +70,7 @@ func TestClaimProblem(t *testing.T) {
 	for _, e := range got.Errors {
 		found = append(found, fmt.Sprint(*e.Line, " ", e.Field, " ", e.Code, " ", string(e.Input)))
 	}
-	same(t, "errors", found, []string{"0 service_date service-date ", "0 subscriber_number type ", `0 provider_npi npi-digits "149777553"`})
+	same(t, "errors", found, []string{"0 service_date service-date ", "0 subscriber_number type ", `0 provider_npi npi-digits "999999999"`})
 	if len(got.Warnings) != 1 || got.Warnings[0].Code != "quadrant-code" {
 		t.Errorf("got warnings %+v, want one, quadrant-code", got.Warnings)
 	}

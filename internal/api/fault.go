@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -110,9 +109,6 @@ func faultOf(err error) *fault {
 	return f
 }
 
-// maxShown bounds what is shown of a value that was found, in bytes.
-const maxShown = 100
-
 // invalid gives the fault of a claim that can not be accepted.
 func invalid(violations []claim.Violation) *fault {
 	f := newFault(http.StatusUnprocessableEntity, "invalid-claim", "the claim breaks the rules listed in errors; nothing was stored")
@@ -138,20 +134,15 @@ func invalid(violations []claim.Violation) *fault {
 	return f
 }
 
-// shown gives a value as JSON, or nil where there is nothing to show.
+// shown gives a value as JSON, or nil where there is nothing to show. A value may stand in a
+// field that is not its own, so that none is shown which may be health data: see intake.Show.
 func shown(found claim.Raw) json.RawMessage {
 	switch found.Shape {
 	case claim.Null:
 		return json.RawMessage("null")
 	case claim.Text, claim.Number, claim.Bool:
-		text := found.Text
-		if len(text) > maxShown {
-			end := maxShown
-			for !utf8.RuneStart(text[end]) {
-				end--
-			}
-			text = text[:end] + "..."
-		} else if found.Shape != claim.Text {
+		text := intake.Show(found.Text)
+		if found.Shape != claim.Text && text == found.Text {
 			return json.RawMessage(text)
 		}
 		quoted, err := json.Marshal(text)
@@ -200,7 +191,7 @@ type BriefError struct {
 	Loc     []any           `json:"loc" doc:"where: index of the line and name of the field; [\"body\"] or [\"query\", name] else"`
 	Type    string          `json:"type" example:"value_error"`
 	Msg     string          `json:"msg" example:"an NPI must have exactly 10 digits"`
-	Input   json.RawMessage `json:"input,omitempty" doc:"what was found; left out for protected health information"`
+	Input   json.RawMessage `json:"input,omitempty" doc:"what was found; what may be health data by its form, 9 for a digit and A for a letter"`
 	Line    *int            `json:"line" nullable:"true" doc:"index of the line, from 0; null where it is about none" example:"0"`
 	Field   string          `json:"field" example:"provider_npi"`
 	Code    string          `json:"code" doc:"stable word for programs" example:"npi-digits"`
@@ -265,7 +256,7 @@ type ProblemError struct {
 	Field   string          `json:"field,omitempty" doc:"field of the line, or query parameter" example:"provider_npi"`
 	Code    string          `json:"code" example:"npi-digits"`
 	Message string          `json:"message" example:"an NPI must have exactly 10 digits"`
-	Input   json.RawMessage `json:"input,omitempty" doc:"what was found; left out for protected health information"`
+	Input   json.RawMessage `json:"input,omitempty" doc:"what was found; what may be health data by its form, 9 for a digit and A for a letter"`
 }
 
 func (it *item) problem() ProblemError {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/intake"
 )
 
 // Places of a param.
@@ -64,6 +65,7 @@ func (rt *route) unknownQuery(r *http.Request) error {
 }
 
 func queryItem(name, code, message, input string) item {
+	name = intake.Show(name) // one that is not ours may be anything
 	it := item{place: []any{inQuery, name}, field: name, code: code, message: message}
 	if input != "" {
 		it.input = shown(claim.Raw{Shape: claim.Text, Text: input})

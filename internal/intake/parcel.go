@@ -82,3 +82,40 @@ func Mask(text string) string {
 	}
 	return string(mask)
 }
+
+// Limits of a value that Show gives as it is.
+const (
+	maxShowBytes   = 32
+	maxShowDigits  = 4
+	maxShowLetters = 2 // beside digits
+)
+
+// Show gives a value as an error may say it: as it is, where it can be neither a subscriber
+// number nor a date, or else its Mask. A date has its digits apart, or the name of a month, and a
+// number that tells people apart is long: what is shown has no digits, or a few of them together, with a
+// decimal point at most and two letters. D01x and Upper are shown, 3/2/18 and 12345 are not.
+func Show(text string) string {
+	digits, letters, points, runs := 0, 0, 0, 0
+	var last byte
+	for i := range len(text) {
+		c := text[i]
+		switch {
+		case c >= '0' && c <= '9':
+			digits++
+			if last == '.' && runs > 0 {
+				points++
+			} else if last < '0' || last > '9' {
+				runs++
+			}
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z':
+			letters++
+		case c < ' ' || c >= 0x7f: // there are digits that are not ASCII
+			return Mask(text)
+		}
+		last = c
+	}
+	if len(text) > maxShowBytes || digits > maxShowDigits || digits > 0 && (letters > maxShowLetters || runs > 1 || points > 1) {
+		return Mask(text)
+	}
+	return text
+}
