@@ -17,6 +17,7 @@ import (
 	"github.com/joho/godotenv"
 	"github.com/spf13/pflag"
 
+	"github.com/claimrail/claimrail/internal/api"
 	"github.com/claimrail/claimrail/internal/claim"
 )
 
@@ -49,6 +50,8 @@ type config struct {
 	Rules claim.Rules `env:"CLAIMRAIL_RULES" flag:"rules" arg:"RULES" doc:"severities of rules, such as npi-check-digit=error,future-date=off; the others keep theirs"`
 
 	AllowUnauthenticated bool `env:"CLAIMRAIL_ALLOW_UNAUTHENTICATED" envDefault:"false" flag:"allow-unauthenticated" role:"serve" doc:"let serve listen on more than loopback though nobody is asked who they are"`
+
+	AllowHosts []string `env:"CLAIMRAIL_ALLOW_HOSTS" flag:"allow-hosts" role:"serve" arg:"NAMES" doc:"names that serve goes by, separated by commas, with a port or for any; empty: on loopback those of loopback alone, elsewhere all"`
 
 	Unsafe bool `env:"CLAIMRAIL_UNSAFE" envDefault:"false" flag:"unsafe" role:"serve" doc:"use a Postgres whose settings can lose committed rows; for trying things out"`
 
@@ -241,19 +244,28 @@ func checkListen(address string, allowed bool) error {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("want a port from 0 to 65535, got %q", port)
 	}
-	if allowed || isLoopback(host) {
+	if allowed || api.IsLoopback(host) {
 		return nil
 	}
 	return fmt.Errorf("%q is not a loopback address, and nobody is asked who they are: use 127.0.0.1, or set CLAIMRAIL_ALLOW_UNAUTHENTICATED=true", address)
 }
 
-// isLoopback tells whether only this machine can reach the host.
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
+// listensOnLoopback tells whether only this machine can reach the address to listen on.
+func (c *config) listensOnLoopback() bool {
+	host, _, err := net.SplitHostPort(c.Listen)
+	return err == nil && api.IsLoopback(host)
+}
+
+// parseHosts reads names as they stand in a Host header, separated by commas.
+func parseHosts(text string) ([]string, error) {
+	hosts := strings.Split(text, ",")
+	for i, host := range hosts {
+		hosts[i] = strings.TrimSpace(host)
+		if hosts[i] == "" || strings.ContainsAny(hosts[i], "/*@ ") {
+			return nil, fmt.Errorf("want names such as claims.example.org,10.0.0.5:8000, got %q", text)
+		}
 	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return hosts, nil
 }
 
 // checkDatabaseURL judges the place of a database. A URL may hold a password: it is
@@ -292,6 +304,9 @@ func parsers() map[reflect.Type]env.ParserFunc {
 				return nil, fmt.Errorf("want true or false, got %q", text)
 			}
 			return allowed, nil
+		},
+		reflect.TypeFor[[]string](): func(text string) (any, error) {
+			return parseHosts(text)
 		},
 		reflect.TypeFor[claim.Rules](): func(text string) (any, error) {
 			return claim.ParseRules(text)

@@ -187,3 +187,22 @@ func TestEnvExample(t *testing.T) {
 		t.Errorf("as .env: got -, defaults +:\n%s", diff)
 	}
 }
+
+// The names that serve goes by are read one by one, and what can not be a name is refused.
+func TestAllowHosts(t *testing.T) {
+	t.Parallel()
+	got, err := load(t, []string{"CLAIMRAIL_ALLOW_HOSTS=claims.example.org, 10.0.0.5:8000"})
+	if diff := cmp.Diff(got.AllowHosts, []string{"claims.example.org", "10.0.0.5:8000"}); err != nil || diff != "" {
+		t.Errorf("got %v -, want +:\n%s", err, diff)
+	}
+	for _, text := range []string{"http://claims.example.org", "*.example.org", "a,,b", "a b"} {
+		if _, err := load(t, nil, "--allow-hosts", text); err == nil || !strings.Contains(err.Error(), "--allow-hosts: want names such as") {
+			t.Errorf("%q: got %v, want it refused with what would be right", text, err)
+		}
+	}
+	for listen, want := range map[string]bool{"127.0.0.1:0": true, "localhost:1": true, "[::1]:1": true, "0.0.0.0:1": false, ":1": false} {
+		if c := (&config{Listen: listen}); c.listensOnLoopback() != want {
+			t.Errorf("%s: got loopback %t, want %t", listen, !want, want)
+		}
+	}
+}

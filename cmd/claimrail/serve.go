@@ -102,6 +102,8 @@ func (l *line) apiConfig(c config, m *meter) api.Config {
 		Metrics:               m.handler(),
 		Observe:               m.observe,
 		TopProvidersPerMinute: c.TopProvidersPerMinute,
+		Loopback:              c.listensOnLoopback(),
+		Hosts:                 c.AllowHosts,
 		Now:                   time.Now,
 		Logger:                l.logger,
 		Version:               readBuild().Version,

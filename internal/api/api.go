@@ -76,7 +76,8 @@ type Probe struct {
 }
 
 // Config is what the API stands on. All fields must be set, but for the first five,
-// which may all be nil: then it is the API of payments alone, and takes no claims.
+// which may all be nil: then it is the API of payments alone, and takes no claims; and for
+// Loopback and Hosts, without which the Host of a request is not looked at.
 type Config struct {
 	Validator             *claim.Validator
 	Submitter             Submitter
@@ -89,6 +90,8 @@ type Config struct {
 	Metrics               http.Handler
 	Observe               func(method, route string, status int, took time.Duration) // called after each request
 	TopProvidersPerMinute int                                                        // requests of one client in any 60 seconds
+	Loopback              bool                                                       // a request must come under a name of loopback, or one of Hosts
+	Hosts                 []string                                                   // with a port or for any; where there are some, no other is taken
 	Now                   func() time.Time
 	Logger                *slog.Logger
 	Version               string
@@ -103,7 +106,9 @@ type API struct {
 	downloads chan struct{}
 	watchers  chan struct{}
 	refused   refusals
-	desks     sync.Pool // of *desk
+	origins   *http.CrossOriginProtection
+	strange   http.Handler // of what came under another server's name
+	desks     sync.Pool    // of *desk
 }
 
 // New gives the API. It panics where its own table of routes is wrong, which the first
@@ -116,6 +121,7 @@ func New(config Config) *API {
 		downloads: make(chan struct{}, maxDownloads),
 		watchers:  make(chan struct{}, maxWatchers),
 		refused:   newRefusals(),
+		origins:   http.NewCrossOriginProtection(),
 		desks:     sync.Pool{New: func() any { return new(desk) }},
 	}
 	routes := a.routes()
@@ -130,12 +136,17 @@ func New(config Config) *API {
 	a.mux.Handle("GET /metrics", config.Metrics)
 	a.mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusSeeOther))
 	a.mux.Handle("/", a.serve(&route{open: true, handle: a.nowhere}))
+	a.strange = a.serve(&route{open: true, handle: a.misdirected})
 	return a
 }
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if !a.takesHost(r) {
+		a.strange.ServeHTTP(w, r)
+		return
+	}
 	a.mux.ServeHTTP(w, r)
 }
 
@@ -172,6 +183,10 @@ func (a *API) serve(rt *route) http.Handler {
 			a.Observe(rt.method, rt.path, w.status, time.Since(start))
 		}(time.Now())
 		boundBody(w, r)
+		if a.origins.Check(r) != nil {
+			a.fail(w, r, rt, errCrossOrigin())
+			return
+		}
 		if !rt.open {
 			if err := a.inFlight.take(r.Context()); err != nil {
 				a.fail(w, r, rt, err)

@@ -97,9 +97,8 @@ func (p *pacedReader) Read(into []byte) (int, error) {
 	return n, err
 }
 
-// checkContent refuses what is not said to be JSON. A browser sends nothing else
-// across origins without asking first, so that no page can post claims here. Without a
-// content type JSON is assumed.
+// checkContent refuses what is not said to be JSON. Without a content type JSON is assumed;
+// a page of another origin can send that, and is refused before.
 func checkContent(header http.Header) error {
 	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return newFault(http.StatusUnsupportedMediaType, "content-encoding", "send the body as it is, without Content-Encoding")

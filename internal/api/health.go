@@ -10,6 +10,12 @@ import (
 // probeTimeout bounds one probe.
 const probeTimeout = 2 * time.Second
 
+// Paths of the probes.
+const (
+	healthPath = "/healthz"
+	readyPath  = "/readyz"
+)
+
 // Words of a Health.
 const (
 	healthOK    = "ok"
@@ -27,7 +33,7 @@ type Health struct {
 func (a *API) healthRoutes() []route {
 	return []route{
 		{
-			method: http.MethodGet, path: "/healthz", id: "health", tag: "operation", open: true,
+			method: http.MethodGet, path: healthPath, id: "health", tag: "operation", open: true,
 			summary: "Tell that the process answers",
 			answers: map[int]content{http.StatusOK: {text: "It does", body: Health{}}},
 			handle: func(w http.ResponseWriter, _ *http.Request) error {
@@ -35,7 +41,7 @@ func (a *API) healthRoutes() []route {
 			},
 		},
 		{
-			method: http.MethodGet, path: "/readyz", id: "readiness", tag: "operation", open: true,
+			method: http.MethodGet, path: readyPath, id: "readiness", tag: "operation", open: true,
 			summary: "Tell whether databases, their schemas and the broker can be used",
 			answers: map[int]content{
 				http.StatusOK:                 {text: "All of them", body: Health{}},

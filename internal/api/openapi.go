@@ -136,8 +136,11 @@ func (rt *route) operation(registry huma.Registry) *huma.Operation {
 		kind, fault = "application/json", content{body: BriefFault{}}
 	}
 	statuses := slices.Clone(rt.faults)
+	if rt.method != http.MethodGet {
+		statuses = append(statuses, http.StatusForbidden)
+	}
 	if !rt.open {
-		statuses = append(statuses, http.StatusInternalServerError, http.StatusServiceUnavailable)
+		statuses = append(statuses, http.StatusMisdirectedRequest, http.StatusInternalServerError, http.StatusServiceUnavailable)
 	}
 	for _, status := range statuses {
 		operation.Responses[strconv.Itoa(status)] = &huma.Response{

@@ -1,0 +1,27 @@
+package main
+
+import (
+	"net/http"
+	"testing"
+)
+
+// A server on loopback goes by names of loopback and by those that it is given, and by no other.
+func TestServeHosts(t *testing.T) {
+	t.Parallel()
+	url := startServer(t, t.TempDir(), "--allow-hosts", "claims.example.org")
+	for host, want := range map[string]int{"": http.StatusOK, "localhost": http.StatusOK, "claims.example.org": http.StatusOK, "evil.example": http.StatusMisdirectedRequest} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host // "": that of the URL
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("%q: got %s, want %d", host, answer.Status, want)
+		}
+	}
+}
