@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,7 +92,7 @@ type Config struct {
 	Observe               func(method, route string, status int, took time.Duration) // called after each request
 	TopProvidersPerMinute int                                                        // requests of one client in any 60 seconds
 	Loopback              bool                                                       // a request must come under a name of loopback, or one of Hosts
-	Hosts                 []string                                                   // with a port or for any; where there are some, no other is taken
+	Hosts                 []string                                                   // taken beside loopback, with a port or for any; where there are some, no other is
 	Now                   func() time.Time
 	Logger                *slog.Logger
 	Version               string
@@ -106,7 +107,7 @@ type API struct {
 	downloads chan struct{}
 	watchers  chan struct{}
 	refused   refusals
-	origins   *http.CrossOriginProtection
+	origins   http.CrossOriginProtection
 	strange   http.Handler // of what came under another server's name
 	desks     sync.Pool    // of *desk
 }
@@ -121,7 +122,6 @@ func New(config Config) *API {
 		downloads: make(chan struct{}, maxDownloads),
 		watchers:  make(chan struct{}, maxWatchers),
 		refused:   newRefusals(),
-		origins:   http.NewCrossOriginProtection(),
 		desks:     sync.Pool{New: func() any { return new(desk) }},
 	}
 	routes := a.routes()
@@ -232,18 +232,18 @@ func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // nowhere answers what no route takes: a path that is not there, or one that is but not
 // with this method.
 func (a *API) nowhere(w http.ResponseWriter, r *http.Request) error {
-	for _, method := range []string{http.MethodGet, http.MethodPost} {
-		if method == r.Method {
-			continue
-		}
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
 		other := r.Clone(r.Context())
 		other.Method = method
 		if _, pattern := a.mux.Handler(other); pattern != "/" && pattern != "" {
-			w.Header().Add("Allow", method)
+			allowed = append(allowed, method)
 		}
 	}
-	if allowed := w.Header().Get("Allow"); allowed != "" {
-		return newFault(http.StatusMethodNotAllowed, "method-not-allowed", "this path takes "+allowed)
+	if len(allowed) > 0 {
+		list := strings.Join(allowed, ", ")
+		w.Header().Set("Allow", list)
+		return newFault(http.StatusMethodNotAllowed, "method-not-allowed", "this path takes "+list)
 	}
 	return newFault(http.StatusNotFound, "no-such-path", "nothing is here; see /docs for what there is")
 }

@@ -159,6 +159,24 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
+// A path that takes no such method names all that it takes, in one line.
+func TestAllow(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for path, want := range map[string]string{
+		"/v1/claims": "GET, HEAD, POST", "/top-providers": "GET, HEAD", "/claim-process": "POST", "/metrics": "GET, HEAD", "/": "GET, HEAD",
+	} {
+		for _, method := range []string{http.MethodPut, http.MethodDelete, http.MethodOptions} {
+			got := b.want(b.send(method, path, ""), 405)
+			if lines := got.header.Values("Allow"); len(lines) != 1 || lines[0] != want {
+				t.Errorf("%s %s: got Allow %q, want %q in one line", method, path, lines, want)
+			}
+		}
+	}
+	b.want(b.send(http.MethodHead, "/v1/claims", ""), 200)
+	b.want(b.send(http.MethodHead, "/claim-process", ""), 405)
+}
+
 // A payment is shown, once it is recorded, with one posting for each provider.
 func TestPayment(t *testing.T) {
 	t.Parallel()
