@@ -109,7 +109,8 @@ func TestDownloadMustMove(t *testing.T) {
 }
 
 // A file that breaks off in the middle does not look whole to a client, and the log says why, once;
-// before the first byte it is an error like any other. HTTP/1.0, which can not tell, gets none.
+// before the first byte it is an error like any other. HTTP/1.0, which can not tell, gets none, and that is no
+// error of ours.
 func TestDownloadBroken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -129,9 +130,14 @@ func TestDownloadBroken(t *testing.T) {
 	})
 	for version, want := range map[string]int{"1.1": http.StatusInternalServerError, "1.0": http.StatusHTTPVersionNotSupported} {
 		synctest.Test(t, func(t *testing.T) {
-			client := downloads(t, io.Discard, func(context.Context, io.Writer) error { return errors.New("the disk is gone") })
+			var log bytes.Buffer
+			client := downloads(t, &log, func(context.Context, io.Writer) error { return errors.New("the disk is gone") })
 			if answer := get(t, client, version); answer.StatusCode != want {
 				t.Errorf("HTTP/%s: got %s, want %d", version, answer.Status, want)
+			}
+			synctest.Wait()
+			if failed := strings.Contains(log.String(), "level=ERROR"); failed != (want == http.StatusInternalServerError) {
+				t.Errorf("HTTP/%s: got log %s", version, log.String())
 			}
 		})
 	}

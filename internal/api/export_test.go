@@ -117,8 +117,8 @@ func (h heldRecords) Records(context.Context, store.Filter) iter.Seq2[store.Reco
 	}
 }
 
-// Downloads beyond those that may be under way at once are refused for a while; all else is
-// answered.
+// Downloads beyond those that may be under way at once are refused for a while, which is no error of
+// ours in the log; all else is answered.
 func TestDownloadsAtOnce(t *testing.T) {
 	t.Parallel()
 	held := heldRecords{entered: make(chan struct{}), release: make(chan struct{})}
@@ -134,6 +134,9 @@ func TestDownloadsAtOnce(t *testing.T) {
 	got := b.want(b.send(http.MethodGet, "/v1/export/claims", ""), 503)
 	if got.header.Get("Retry-After") != "10" || !strings.Contains(got.body, `"code":"busy"`) {
 		t.Errorf("got %v %s, want busy for 10 s", got.header, got.body)
+	}
+	if log := b.log.String(); strings.Contains(log, "level=ERROR") || strings.Count(log, `level=WARN msg="request refused"`) != 1 {
+		t.Errorf("got log %s, want one warning", log)
 	}
 	b.want(b.send(http.MethodGet, "/v1/claims", ""), 200)
 	close(held.release)

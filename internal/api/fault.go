@@ -162,11 +162,16 @@ func invalidQuery(items []item) *fault {
 	return f
 }
 
-// fail tells the client, and logs what is not the client's to mend.
+// fail tells the client, and logs what is not the client's to mend; what was refused by a limit of
+// ours is no failure, and a warning.
 func (a *API) fail(w http.ResponseWriter, r *http.Request, rt *route, err error) {
 	f := faultOf(err)
 	if f.status >= http.StatusInternalServerError && f != errBusy && r.Context().Err() == nil {
-		a.Logger.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("method", r.Method),
+		level, text := slog.LevelError, "request failed"
+		if _, chosen := errors.AsType[*fault](err); chosen || errors.Is(err, bulk.ErrBusy) {
+			level, text = slog.LevelWarn, "request refused"
+		}
+		a.Logger.LogAttrs(r.Context(), level, text, slog.String("method", r.Method),
 			slog.String("route", rt.path), slog.Int("status", f.status), slog.String("id", f.id), slog.Any("error", err))
 	}
 	if f.retryAfter > 0 {
