@@ -32,7 +32,8 @@ func (a *API) claimRoutes() []route {
 			summary: "Send a claim",
 			description: "One claim: an object with its lines, or just the list of lines. It is answered when it is committed. " +
 				"A claim with an external_claim_id (or an Idempotency-Key) is stored once, however often it is sent; " +
-				"another claim under the same name is refused.",
+				"another claim under the same name is refused. Of these the first that a claim has is its name, and the others say nothing: " +
+				"external_claim_id, Idempotency-Key, and, of a file that is imported, the file's SHA-256 and the claim's first row.",
 			params:  []param{idempotencyKey()},
 			request: &content{body: ClaimInput{}, example: exampleClaim()},
 			answers: map[int]content{

@@ -60,6 +60,20 @@ func TestCreateClaim(t *testing.T) {
 	}
 }
 
+// The external id is the name of a claim that has one, and its Idempotency-Key says nothing.
+func TestExternalIDGoesFirst(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, other := claimOf("C-1", line()), claimOf("C-2", line())
+	b.want(b.send(http.MethodPost, "/v1/claims", first, "Idempotency-Key: k"), 201)
+	b.want(b.send(http.MethodPost, "/v1/claims", first, "Idempotency-Key: l"), 200)
+	b.want(b.send(http.MethodPost, "/v1/claims", other, "Idempotency-Key: k"), 201)
+	b.want(b.send(http.MethodPost, "/v1/claims", "["+line()+"]", "Idempotency-Key: k"), 201)
+	if b.stored() != 3 {
+		t.Errorf("got %d claims, want 3", b.stored())
+	}
+}
+
 // A problem lists every violation, errors and warnings apart, and shows what was found, but for health data.
 func TestClaimProblem(t *testing.T) {
 	t.Parallel()

@@ -136,6 +136,9 @@ func (rt *route) operation(registry huma.Registry) *huma.Operation {
 		kind, fault = "application/json", content{body: BriefFault{}}
 	}
 	statuses := slices.Clone(rt.faults)
+	if rt.request != nil {
+		statuses = append(statuses, http.StatusRequestTimeout)
+	}
 	if rt.method != http.MethodGet {
 		statuses = append(statuses, http.StatusForbidden)
 	}

@@ -160,7 +160,7 @@ const MaxIdempotencyKey = 255
 func idempotencyKey() param {
 	return param{
 		in: inHeader, name: "Idempotency-Key", example: "8e03978e-40d5-43dd-bc93-6894a57f9324",
-		text: "Your own name of this claim: sent again under it, the same claim is stored once. Printable ASCII, 255 bytes at most.",
+		text: "Your own name of this claim: sent again under it, the same claim is stored once. It says nothing where there is an external_claim_id. Printable ASCII, 255 bytes at most.",
 	}
 }
 
