@@ -25,7 +25,8 @@ func (a *API) briefRoutes() []route {
 			summary: "Process a claim",
 			description: "The body is a list of lines: one claim. It is stored whole, or, if anything is wrong with any line, not at all. " +
 				"Names of fields may be written freely (\"Plan/Group #\", \"Subscriber#\", \"Provider_NPI\"). An empty list stores nothing. " +
-				"With an Idempotency-Key the same claim, sent again, is stored once and answered as before.",
+				"With an Idempotency-Key the same claim, sent again, is stored once and answered as before. " +
+				"Warnings have no place in the answer: GET /v1/claims/{unique_claim_id} has those of a claim that is stored.",
 			params:  []param{idempotencyKey()},
 			request: &content{body: []LineInput{}, example: exampleLines()},
 			answers: map[int]content{http.StatusOK: {text: "The lines as stored, in order", body: []ProcessedLine{}}},
