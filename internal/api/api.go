@@ -232,20 +232,29 @@ func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // nowhere answers what no route takes: a path that is not there, or one that is but not
 // with this method.
 func (a *API) nowhere(w http.ResponseWriter, r *http.Request) error {
-	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
-		other := r.Clone(r.Context())
-		other.Method = method
-		if _, pattern := a.mux.Handler(other); pattern != "/" && pattern != "" {
-			allowed = append(allowed, method)
-		}
-	}
-	if len(allowed) > 0 {
+	if allowed := a.methods(r, r.URL.Path); len(allowed) > 0 {
 		list := strings.Join(allowed, ", ")
 		w.Header().Set("Allow", list)
 		return newFault(http.StatusMethodNotAllowed, "method-not-allowed", "this path takes "+list)
 	}
+	if path, slash := strings.CutSuffix(r.URL.Path, "/"); slash && len(a.methods(r, path)) > 0 {
+		return newFault(http.StatusNotFound, "no-such-path", "nothing is here; leave out the / at the end of the path")
+	}
 	return newFault(http.StatusNotFound, "no-such-path", "nothing is here; see /docs for what there is")
+}
+
+// methods gives the methods that a path takes.
+func (a *API) methods(r *http.Request, path string) []string {
+	var taken []string
+	other := r.Clone(r.Context())
+	other.URL.Path = path
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+		other.Method = method
+		if _, pattern := a.mux.Handler(other); pattern != "/" && pattern != "" {
+			taken = append(taken, method)
+		}
+	}
+	return taken
 }
 
 // reply writes a body as JSON.

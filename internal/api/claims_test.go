@@ -191,6 +191,21 @@ func TestAllow(t *testing.T) {
 	b.want(b.send(http.MethodHead, "/claim-process", ""), 405)
 }
 
+// A path with a / too many at its end is not found, and the answer says what is wrong with it; of any
+// other path it does not.
+func TestTrailingSlash(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for path, hinted := range map[string]bool{
+		"/v1/claims/": true, "/claim-process/": true, "/healthz/": true, "/v1/claims/" + uuid.NewString() + "/": true, "/v2/": false, "/v2": false,
+	} {
+		got := b.want(b.send(http.MethodGet, path, ""), 404)
+		if strings.Contains(got.body, "leave out the /") != hinted {
+			t.Errorf("%s: got %s, want the hint: %t", path, got.body, hinted)
+		}
+	}
+}
+
 // A payment is shown, once it is recorded, with one posting for each provider.
 func TestPayment(t *testing.T) {
 	t.Parallel()
