@@ -70,9 +70,16 @@ func OpenExisting(ctx context.Context, path string) (*Ledger, error) {
 	return &Ledger{file: file}, nil
 }
 
+// askTables fails where a table that every payment needs is missing. It reads nothing.
+const askTables = `SELECT 1 FROM payments, postings, tombstones LIMIT 0`
+
 // Ping implements payment.Ledger.
 func (l *Ledger) Ping(ctx context.Context) error {
-	if err := l.file.Ping(ctx); err != nil {
+	err := l.file.Ping(ctx)
+	if err == nil {
+		_, err = l.file.Reader().ExecContext(ctx, askTables)
+	}
+	if err != nil {
 		return fmt.Errorf("ping payments ledger: %w", explain(err))
 	}
 	return nil

@@ -141,11 +141,17 @@ func TestBrokenLedgerIsAway(t *testing.T) {
 	if _, err := ledger.Record(t.Context(), batch, time.Now()); !errors.Is(err, payment.ErrUnavailable) {
 		t.Errorf("record without a table: got %v, want %v", err, payment.ErrUnavailable)
 	}
+	if err := ledger.Ping(t.Context()); !errors.Is(err, payment.ErrUnavailable) {
+		t.Errorf("ping without a table: got %v, want %v", err, payment.ErrUnavailable)
+	}
 	if _, err := db.ExecContext(t.Context(), "ALTER TABLE gone RENAME TO postings"); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := ledger.Record(t.Context(), batch, time.Now()); err != nil || got[0] != payment.Recorded {
 		t.Errorf("record with the table: got %v, %v, want it recorded", got, err)
+	}
+	if err := ledger.Ping(t.Context()); err != nil {
+		t.Errorf("ping with the table: %v", err)
 	}
 }
 
