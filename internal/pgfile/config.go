@@ -66,6 +66,7 @@ func poolConfig(url, schema string) (*pgxpool.Config, string, error) {
 	if schema = parameters["search_path"]; !schemaName.MatchString(schema) {
 		return nil, "", fmt.Errorf("read database URL: search_path %q: want one schema, of lower-case letters, digits and _", schema)
 	}
+	config.ConnConfig.OnNotice = noteNoStandby
 	return config, schema, nil
 }
 

@@ -2,6 +2,7 @@ package pgfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -97,13 +98,33 @@ func (s *Schema) Write(ctx context.Context, what string, do func(context.Context
 
 // commit sends what waits, with COMMIT behind it.
 func (t *Tx) commit(ctx context.Context) error {
+	known := t.conn.PgConn().CustomData()
+	delete(known, noStandby)
 	t.Queue("COMMIT").Exec(func(tag pgconn.CommandTag) error {
 		if tag.String() != "COMMIT" {
 			return errNotCommitted
 		}
+		if known[noStandby] != nil {
+			return errNoStandby
+		}
 		return nil
 	})
 	return t.Flush(ctx)
+}
+
+// noStandby is what a connection knows where its last commit did not wait for the standbys to the end.
+const noStandby = "claimrail: no standby"
+
+// errNoStandby: somebody cancelled the wait, as pg_cancel_backend does, and the server has committed alone. The
+// same again waits once more.
+var errNoStandby = errors.New("the commit did not wait for the standby")
+
+// noteNoStandby notes a server's warning that it has committed alone. Its text is in the server's
+// language, and its code is that of any warning; the place in the source is not.
+func noteNoStandby(conn *pgconn.PgConn, notice *pgconn.Notice) {
+	if notice.Routine == "SyncRepWaitForLSN" {
+		conn.CustomData()[noStandby] = true
+	}
 }
 
 // release gives the connection back, out of any transaction; where that is not

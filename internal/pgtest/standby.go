@@ -19,6 +19,17 @@ func StartWithoutStandby(t testing.TB) (address, alone string) {
 // is done. It says whether there were any, and gives the error of do.
 func EndWaiting(t testing.TB, address string, do func() error) (waited bool, err error) {
 	t.Helper()
+	return whileWaiting(t, address, "pg_terminate_backend", do)
+}
+
+// CancelWaiting is EndWaiting that only cancels the wait: the server then takes the commit for done.
+func CancelWaiting(t testing.TB, address string, do func() error) (waited bool, err error) {
+	t.Helper()
+	return whileWaiting(t, address, "pg_cancel_backend", do)
+}
+
+func whileWaiting(t testing.TB, address, stop string, do func() error) (waited bool, err error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), adminTimeout)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, address)
@@ -35,7 +46,7 @@ func EndWaiting(t testing.TB, address string, do func() error) (waited bool, err
 		default:
 		}
 		var ended int
-		const end = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'`
+		end := `SELECT count(` + stop + `(pid)) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'`
 		if err := conn.QueryRow(ctx, end).Scan(&ended); err != nil {
 			t.Fatalf("end sessions that wait: %v", err)
 		}

@@ -55,3 +55,26 @@ func TestFoundWaitsForTheStandby(t *testing.T) {
 		t.Errorf("accepted without the standby: got %+v, %v, want it existing", again, err)
 	}
 }
+
+// A commit whose wait for the standby is cancelled, which the server takes for done, is in doubt; the same
+// again waits again.
+func TestCancelledWaitIsInDoubt(t *testing.T) {
+	t.Parallel()
+	url, aloneURL := pgtest.StartWithoutStandby(t)
+	alone, err := pgstore.Open(t.Context(), pgstore.Options{URL: aloneURL, Unsafe: true}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = alone.Close() }()
+	engine := open(t, url)
+	defer func() { _ = engine.Close() }()
+	for _, id := range []uuid.UUID{uuid.New(), uuid.New()} { // on the same connection
+		file := store.Import{ID: id, State: store.ImportReceiving, Kept: true, CreatedAt: noon(), LeasedUntil: noon().Add(time.Minute)}
+		for _, when := range []string{"new", "there"} {
+			waited, err := pgtest.CancelWaiting(t, aloneURL, func() error { return engine.CreateImport(t.Context(), file) })
+			if !waited || !errors.Is(err, store.ErrUnknownOutcome) {
+				t.Errorf("%s: got %v, waited for the standby: %t, want its outcome unknown", when, err, waited)
+			}
+		}
+	}
+}
