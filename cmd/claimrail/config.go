@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 	"github.com/joho/godotenv"
@@ -53,6 +54,8 @@ type config struct {
 
 	AllowHosts []string `env:"CLAIMRAIL_ALLOW_HOSTS" flag:"allow-hosts" role:"serve" arg:"NAMES" doc:"names that serve goes by, separated by commas, with a port or for any; empty: on loopback those of loopback alone, elsewhere all"`
 
+	StopDelay time.Duration `env:"CLAIMRAIL_STOP_DELAY" envDefault:"250ms" flag:"stop-delay" role:"serve" arg:"TIME" doc:"how long serve still takes requests when it is to stop, not ready, so that load balancers learn of it; up to 5s"`
+
 	Unsafe bool `env:"CLAIMRAIL_UNSAFE" envDefault:"false" flag:"unsafe" role:"serve" doc:"use a Postgres whose settings can lose committed rows; for trying things out"`
 
 	LogLevel logLevel `env:"CLAIMRAIL_LOG_LEVEL" envDefault:"info" flag:"log-level" arg:"LEVEL" doc:"debug, info, warn or error"`
@@ -88,6 +91,9 @@ const (
 	minTopProvidersPerMinute = 1
 	maxTopProvidersPerMinute = 1000
 )
+
+// maxStopDelay is the bound of CLAIMRAIL_STOP_DELAY. A stop as a whole is over after stopTimeout.
+const maxStopDelay = 5 * time.Second
 
 // setting is one field of config as it is set from outside: a pflag.Value that keeps the
 // text until all settings are read together.
@@ -304,6 +310,13 @@ func parsers() map[reflect.Type]env.ParserFunc {
 				return nil, fmt.Errorf("want true or false, got %q", text)
 			}
 			return allowed, nil
+		},
+		reflect.TypeFor[time.Duration](): func(text string) (any, error) {
+			delay, err := time.ParseDuration(text)
+			if err != nil || delay < 0 || delay > maxStopDelay {
+				return nil, fmt.Errorf("want a time from 0s to %s, such as 250ms, got %q", maxStopDelay, text)
+			}
+			return delay, nil
 		},
 		reflect.TypeFor[[]string](): func(text string) (any, error) {
 			return parseHosts(text)

@@ -64,7 +64,7 @@ func TestBadValues(t *testing.T) {
 	_, err := load(t, []string{
 		"CLAIMRAIL_LISTN=x", "CLAIMRAIL_TOP_PROVIDERS_PER_MINUTE=0", "CLAIMRAIL_DATABASE_URL=mysql://u:hunter2@h/d",
 		"CLAIMRAIL_PAYMENTS_DATABASE_URL=u:hunter2@h/d", "CLAIMRAIL_NATS_URL=http://u:hunter2@h", "CLAIMRAIL_ROLE=claims", "CLAIMRAIL_ALLOW_UNAUTHENTICATED=perhaps",
-		"OTHER=1",
+		"CLAIMRAIL_STOP_DELAY=5001ms", "OTHER=1",
 	}, "--log-level", "loud", "--rules", "npi=error", "--listen", "0.0.0.0:8000")
 	if err == nil {
 		t.Fatal("got no error")
@@ -72,6 +72,7 @@ func TestBadValues(t *testing.T) {
 	for _, want := range []string{
 		"CLAIMRAIL_LISTN: there is no such setting, did you mean CLAIMRAIL_LISTEN?", "CLAIMRAIL_TOP_PROVIDERS_PER_MINUTE: want a whole number from 1 to 1000, got \"0\"",
 		"CLAIMRAIL_DATABASE_URL: ", "CLAIMRAIL_PAYMENTS_DATABASE_URL: ", "CLAIMRAIL_NATS_URL: ", "CLAIMRAIL_ROLE: want all, claim-process or payments", "CLAIMRAIL_ALLOW_UNAUTHENTICATED: want true or false",
+		"CLAIMRAIL_STOP_DELAY: want a time from 0s to 5s, such as 250ms, got \"5001ms\"",
 		"--log-level: want debug, info, warn or error", "--rules: unknown rule", "--listen: \"0.0.0.0:8000\" is not a loopback address",
 	} {
 		if !strings.Contains(err.Error(), want) {

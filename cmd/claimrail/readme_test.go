@@ -80,6 +80,13 @@ func sessionSteps(text string) []step {
 // startServer runs serve on a free port until the test ends, and gives its URL.
 func startServer(t *testing.T, dataDir string, flags ...string) string {
 	t.Helper()
+	url, _ := startServerToStop(t, dataDir, flags...)
+	return url
+}
+
+// startServerToStop is startServer, with what stops it earlier; it is waited for at the end of the test.
+func startServerToStop(t *testing.T, dataDir string, flags ...string) (url string, stop func()) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	reader, writer := io.Pipe()
 	log := &serverLog{url: make(chan string, 1)}
@@ -100,7 +107,7 @@ func startServer(t *testing.T, dataDir string, flags ...string) string {
 	if !ok {
 		t.Fatal("the server did not get ready")
 	}
-	return url
+	return url, stop
 }
 
 // serverLog finds the URL in what a server writes.

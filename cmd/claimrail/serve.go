@@ -23,8 +23,8 @@ one process, with their databases and the broker between them in the data direct
 With --role they run apart, in any number of instances, on Postgres and outside NATS
 servers that the settings name; docs/operating.md says how.
 
-Ctrl-C or SIGTERM stops it: it takes no more claims, finishes those under way, and
-ends within 20 seconds. After a crash, start it again: nothing acknowledged is lost.`,
+Ctrl-C or SIGTERM stops it: it takes claims for --stop-delay yet, while its readiness says
+that it stops, finishes those under way, and ends within 20 seconds. After a crash, start it again: nothing acknowledged is lost.`,
 		Example: `  claimrail serve
   claimrail serve --listen 127.0.0.1:9000 --data-dir /var/lib/claimrail
   claimrail serve --rules npi-check-digit=error,cdt-pattern=off`,
@@ -80,11 +80,11 @@ func (p *program) serve(ctx context.Context, c config) (err error) {
 	}
 	logger.InfoContext(ctx, "claimrail is ready", "url", url, "docs", url+"/docs", "role", c.Role, "data", data,
 		"version", readBuild().Version, "after", time.Since(started).Round(time.Millisecond))
-	serving := stage{"HTTP", func(ctx context.Context) error { return api.Serve(ctx, listener, handler, logger) }}
+	serving := stage{"HTTP", func(ctx context.Context) error { return api.Serve(ctx, listener, handler, c.StopDelay, logger) }}
 	farewell := stage{"farewell", func(ctx context.Context) error {
 		<-ctx.Done()
 		stopBy = time.Now().Add(stopTimeout)
-		logger.Info("stopping: no more claims are taken, those under way are finished")
+		logger.Info("stopping: claims are taken for a moment yet, and those under way are finished", "delay", c.StopDelay)
 		return nil
 	}}
 	if err := runStages(ctx, append([]stage{farewell, serving}, l.stages()...)); err != nil {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -22,6 +24,24 @@ func TestServeHosts(t *testing.T) {
 		_ = answer.Body.Close()
 		if answer.StatusCode != want {
 			t.Errorf("%q: got %s, want %d", host, answer.Status, want)
+		}
+	}
+}
+
+// A server that is told to stop is reached for --stop-delay yet, and says that it stops.
+func TestServeStopDelay(t *testing.T) {
+	t.Parallel()
+	url, stop := startServerToStop(t, t.TempDir(), "--stop-delay", "2s")
+	stop()
+	for status := http.StatusOK; status != http.StatusServiceUnavailable; { // until the stop has got there
+		answer, err := http.Get(url + "/readyz")
+		if err != nil {
+			t.Fatalf("the server stopped without a word: %v", err)
+		}
+		text, _ := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if status = answer.StatusCode; status != http.StatusOK && !strings.Contains(string(text), `"stopping"`) {
+			t.Fatalf("got %d: %s", status, text)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func downloads(t *testing.T, log io.Writer, write func(context.Context, io.Write
 	listener.conn <- server
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- serve(ctx, listener, 1, newServer(handler, slog.New(slog.DiscardHandler))) }()
+	go func() { ended <- serve(ctx, listener, 1, newServer(handler, slog.New(slog.DiscardHandler)), 0) }()
 	t.Cleanup(func() {
 		_ = client.Close()
 		stop()

@@ -22,6 +22,7 @@ const (
 	healthReady = "ready"
 	healthNot   = "not ready"
 	healthDown  = "unavailable"
+	healthStop  = "stopping"
 )
 
 // Health is the answer of /healthz and /readyz.
@@ -45,7 +46,7 @@ func (a *API) healthRoutes() []route {
 			summary: "Tell whether databases, their schemas and the broker can be used",
 			answers: map[int]content{
 				http.StatusOK:                 {text: "All of them", body: Health{}},
-				http.StatusServiceUnavailable: {text: "Not all of them", body: Health{}},
+				http.StatusServiceUnavailable: {text: "Not all of them, or the server stops", body: Health{}},
 			},
 			handle: a.ready,
 		},
@@ -54,6 +55,9 @@ func (a *API) healthRoutes() []route {
 
 // ready is GET /readyz. The probes run at once.
 func (a *API) ready(w http.ResponseWriter, r *http.Request) error {
+	if stopping(r.Context()).Err() != nil {
+		return reply(w, http.StatusServiceUnavailable, Health{Status: healthStop})
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
 	defer cancel()
 	errs := make([]error, len(a.Probes))

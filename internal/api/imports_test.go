@@ -344,7 +344,7 @@ func serveAPI(t *testing.T, handler http.Handler) (url string, stop func() error
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- api.Serve(ctx, listener, handler, slog.New(slog.DiscardHandler)) }()
+	go func() { served <- api.Serve(ctx, listener, handler, 0, slog.New(slog.DiscardHandler)) }()
 	stop = sync.OnceValue(func() error {
 		cancel()
 		return <-served

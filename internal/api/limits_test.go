@@ -156,7 +156,7 @@ func (b *bench) start() string {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- api.Serve(ctx, listener, b.api, slog.New(slog.DiscardHandler)) }()
+	go func() { served <- api.Serve(ctx, listener, b.api, 0, slog.New(slog.DiscardHandler)) }()
 	b.t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {

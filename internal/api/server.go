@@ -23,10 +23,12 @@ const (
 	shutdownTimeout = 10 * time.Second
 )
 
-// Serve answers requests on the listener until ctx ends. Then it takes no more, waits
-// shutdownTimeout at most for those under way, and returns nil, or what went wrong.
-func Serve(ctx context.Context, listener net.Listener, handler http.Handler, logger *slog.Logger) error {
-	return serve(ctx, listener, maxConnections, newServer(handler, logger))
+// Serve answers requests on the listener until ctx ends. Then it goes on for delay, not ready, and each
+// answer ends its connection: clients go elsewhere, and none sends into a connection that is being
+// closed. Then it takes no more, waits shutdownTimeout at most for requests under way, and returns nil, or
+// what went wrong.
+func Serve(ctx context.Context, listener net.Listener, handler http.Handler, delay time.Duration, logger *slog.Logger) error {
+	return serve(ctx, listener, maxConnections, newServer(handler, logger), delay)
 }
 
 // newServer gives the server with its limits.
@@ -42,7 +44,8 @@ func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 }
 
 // serve is Serve with most connections at once; more wait.
-func serve(ctx context.Context, listener net.Listener, most int, server *http.Server) error {
+func serve(ctx context.Context, listener net.Listener, most int, server *http.Server, delay time.Duration) error {
+	server.Handler = lastAnswers(ctx, server.Handler)
 	server.BaseContext = func(net.Listener) context.Context {
 		return context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, ctx)
 	}
@@ -53,6 +56,11 @@ func serve(ctx context.Context, listener net.Listener, most int, server *http.Se
 		return fmt.Errorf("serve HTTP on %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve HTTP on %s while it stops: %w", listener.Addr(), err)
+	case <-time.After(delay):
+	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	err := server.Shutdown(ending)
@@ -61,4 +69,14 @@ func serve(ctx context.Context, listener net.Listener, most int, server *http.Se
 	}
 	<-served
 	return err
+}
+
+// lastAnswers ends the connection of each request that comes once ctx has ended.
+func lastAnswers(ctx context.Context, handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ctx.Err() != nil {
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"log/slog"
@@ -21,7 +22,7 @@ func TestIdleTimeout(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-		go func() { ended <- serve(ctx, listener, 1, newServer(handler, slog.New(slog.DiscardHandler))) }()
+		go func() { ended <- serve(ctx, listener, 1, newServer(handler, slog.New(slog.DiscardHandler)), 0) }()
 		go func() { _, _ = io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n") }()
 		answered := time.Now()
 		if _, err := io.ReadAll(client); err != nil {
@@ -37,6 +38,52 @@ func TestIdleTimeout(t *testing.T) {
 	})
 }
 
+// A server that is to stop answers what still comes for the time it was given, on connections that it
+// has and on new ones, says that it is not ready, and ends each connection with its answer.
+func TestStopDelay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const delay = 250 * time.Millisecond
+		listener := &oneConn{conn: make(chan net.Conn, 2), closed: make(chan struct{})}
+		dial := func() net.Conn {
+			client, server := net.Pipe()
+			listener.conn <- server
+			return client
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		handler := New(Config{Logger: slog.New(slog.DiscardHandler), Metrics: http.NotFoundHandler(), Observe: func(string, string, int, time.Duration) {}})
+		go func() { ended <- serve(ctx, listener, 2, newServer(handler, slog.New(slog.DiscardHandler)), delay) }()
+		ask := func(conn net.Conn, path string) (status int, last bool) {
+			go func() { _, _ = io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n") }()
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatalf("ask for %s: %v", path, err)
+			}
+			_, _ = io.ReadAll(response.Body)
+			return response.StatusCode, response.Close
+		}
+		kept := dial()
+		for _, path := range []string{healthPath, readyPath} {
+			if status, last := ask(kept, path); status != http.StatusOK || last {
+				t.Fatalf("%s: got %d, connection ends: %t, want 200 and that it does not", path, status, last)
+			}
+		}
+		stop()
+		stopped := time.Now()
+		<-time.After(delay - time.Millisecond)
+		if status, last := ask(kept, healthPath); status != http.StatusOK || !last {
+			t.Errorf("on a connection that is there: got %d, connection ends: %t, want 200 and that it does", status, last)
+		}
+		if status, last := ask(dial(), readyPath); status != http.StatusServiceUnavailable || !last {
+			t.Errorf("on a new connection: got %d, connection ends: %t, want 503 and that it does", status, last)
+		}
+		if err := <-ended; err != nil || time.Since(stopped) != delay {
+			t.Errorf("serve: got %v after %v, want its end after %v", err, time.Since(stopped), delay)
+		}
+	})
+}
+
 // Beyond the connections that the server takes, one more waits, and is answered once
 // another one has ended.
 func TestConnectionLimit(t *testing.T) {
@@ -48,7 +95,7 @@ func TestConnectionLimit(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	go func() { ended <- serve(ctx, listener, 2, newServer(handler, slog.New(slog.DiscardHandler))) }()
+	go func() { ended <- serve(ctx, listener, 2, newServer(handler, slog.New(slog.DiscardHandler)), 0) }()
 	ask := func() net.Conn {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", listener.Addr().String())
 		if err != nil {

@@ -62,7 +62,7 @@ func TestRefusedUploadIsCutOff(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan error, 1)
 				handler := a.serve(&route{handle: a.createImport})
-				go func() { ended <- serve(ctx, listener, 1, newServer(handler, slog.New(slog.DiscardHandler))) }()
+				go func() { ended <- serve(ctx, listener, 1, newServer(handler, slog.New(slog.DiscardHandler)), 0) }()
 				if _, err := io.WriteString(client, head+strings.Repeat("x", 8<<10)); err != nil {
 					t.Fatal(err)
 				}

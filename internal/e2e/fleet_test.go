@@ -33,7 +33,7 @@ type fleet struct {
 	owner            string // URL of the database, for who owns it
 	nats             *cluster
 	claims, payments []*instance
-	environ          []string                // what all processes are set to
+	environ          []string                // what all processes are set to, beside what populate gives
 	way              func(url string) string // to the database; nil: straight
 	places           []place                 // of the processes; nil: here
 }
@@ -66,10 +66,10 @@ func (f *fleet) populate(each int) {
 	if f.way == nil {
 		f.way = func(url string) string { return url }
 	}
-	f.environ = []string{
-		"CLAIMRAIL_DATABASE_URL=" + f.way(f.as("claimrail_claims")), "CLAIMRAIL_PAYMENTS_DATABASE_URL=" + f.way(f.as("claimrail_payments")),
-		"CLAIMRAIL_NATS_URL=" + f.nats.url(), "CLAIMRAIL_LISTEN=127.0.0.1:0",
-	}
+	f.environ = append(f.environ,
+		"CLAIMRAIL_DATABASE_URL="+f.way(f.as("claimrail_claims")), "CLAIMRAIL_PAYMENTS_DATABASE_URL="+f.way(f.as("claimrail_payments")),
+		"CLAIMRAIL_NATS_URL="+f.nats.url(), "CLAIMRAIL_LISTEN=127.0.0.1:0",
+	)
 	if code, output := f.run("migrate"); code != 0 {
 		f.Fatalf("migrate: got exit code %d: %s", code, output)
 	}
