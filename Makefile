@@ -46,8 +46,8 @@ format: ## gate: gofumpt has nothing to change
 	$(call step,$(tool) gofumpt -l .,run: $(tool) gofumpt -w .)
 
 .PHONY: vet
-vet: ## gate: go vet finds nothing
-	$(call step,$(GO) vet ./...,mend what is listed above)
+vet: ## gate: go vet finds nothing, and the benchmarks, a module of their own, build
+	$(call step,$(GO) vet ./... && $(GO) vet -C bench ./...,mend what is listed above)
 
 .PHONY: staticcheck
 staticcheck: ## gate: staticcheck finds nothing
@@ -104,7 +104,7 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	done
 
 .PHONY: bench
-bench: ## measure every row of docs/benchmarks.md but growth; make bench-NAME measures one
+bench: ## measure every row of docs/benchmarks.md but verify and growth; make bench-NAME measures one
 	cd bench && $(GO) build -o ../bin/bench . && ../bin/bench -root ..
 
 .PHONY: bench-%

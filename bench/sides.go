@@ -110,7 +110,7 @@ func serveAccept(ctx context.Context, listener net.Listener) error {
 		Observe:               func(string, string, int, time.Duration) {},
 		TopProvidersPerMinute: 1000, Now: time.Now, Logger: logger, Version: "bench",
 	})
-	if err := api.Serve(ctx, listener, handler, logger); err != nil {
+	if err := api.Serve(ctx, listener, handler, 0, logger); err != nil {
 		return err
 	}
 	return <-ended

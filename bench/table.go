@@ -55,7 +55,11 @@ func writeRow(table *strings.Builder, row *row, result *Result) {
 	}
 	for _, ratio := range result.Ratios {
 		ratios = append(ratios, fmt.Sprintf("%s (%s)", short(ratio.Value), ratio.Against))
-		verdicts = append(verdicts, map[bool]string{true: "met", false: "**missed**"}[ratio.Met])
+		verdict := map[bool]string{true: "met", false: "**missed**"}[ratio.Met]
+		if ratio.Least == 0 && ratio.Most == 0 {
+			verdict = "" // shown without a target
+		}
+		verdicts = append(verdicts, verdict)
 	}
 	fmt.Fprintf(table, "| `%s`, %s | %s | %s | %s | %s |\n", row.name, result.When, strings.Join(sides, "<br>"),
 		strings.Join(ratios, "<br>"), row.target, strings.Join(verdicts, "<br>"))
