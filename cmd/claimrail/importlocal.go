@@ -34,6 +34,7 @@ type localImporter struct {
 	claims    store.Engine // nil of a dry run where there is none
 	validator *claim.Validator
 	committer *store.Committer // nil of a dry run
+	repeats   bulk.Repeats     // of the files of a dry run
 	logger    *slog.Logger
 	lease     time.Duration
 	stop      context.CancelFunc
@@ -167,7 +168,7 @@ func (l *localImporter) newPass(ctx context.Context, from source, o *importOptio
 		papers.Acknowledgement = file.Acknowledgement(ack)
 	}
 	pass := &bulk.Pass{
-		File: file, Validator: l.validator, DryRun: o.dryRun, StopOnError: o.onError == onErrorStop, Logger: l.logger,
+		File: file, Validator: l.validator, DryRun: o.dryRun, Repeats: &l.repeats, StopOnError: o.onError == onErrorStop, Logger: l.logger,
 		Tell: func(v *bulk.Verdict) error {
 			report.add(v)
 			return papers.Tell(v)

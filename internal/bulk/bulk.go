@@ -63,16 +63,16 @@ type Pass struct {
 	Import    uuid.UUID // that counts what is accepted; not of a dry run
 	// Before is what the import had accepted when the pass began; zero of a dry run.
 	Before      Accepted
-	DryRun      bool // nothing is stored
-	StopOnError bool // nothing behind the first claim that is not valid is stored
+	DryRun      bool     // nothing is stored
+	Repeats     *Repeats // of the dry runs before this one, which adds to it; nil: this one remembers its own claims alone
+	StopOnError bool     // nothing behind the first claim that is not valid is stored
 	// Tell hears what became of each parcel, in the order of the file; its error ends the pass.
 	Tell   func(*Verdict) error
 	Logger *slog.Logger
 
 	batchClaims int // most claims of a batch; 0: store.MaxBatchClaims
 
-	order   order
-	repeats repeats // of a dry run
+	order order
 
 	mu      sync.Mutex
 	sum     sums
@@ -119,6 +119,9 @@ func newBatch(before <-chan struct{}) *batch {
 // one that had not are not told. Errors: those of
 // the file's Next, of Tell, and of the committer where it can not be used for long.
 func (p *Pass) Run(ctx context.Context) error {
+	if p.Repeats == nil {
+		p.Repeats = &Repeats{}
+	}
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	// One batch is being read beside these, and one told.
@@ -355,12 +358,12 @@ func (p *Pass) trySubmit(ctx context.Context, submissions []store.Submission) ([
 	case p.Known != nil:
 		outcomes, err := p.Known.Known(trying, submissions)
 		if err == nil {
-			p.repeats.find(submissions, outcomes)
+			p.Repeats.find(submissions, outcomes)
 		}
 		return outcomes, err
 	default:
 		outcomes := make([]store.Outcome, len(submissions))
-		p.repeats.find(submissions, outcomes)
+		p.Repeats.find(submissions, outcomes)
 		return outcomes, nil
 	}
 }

@@ -169,10 +169,27 @@ func TestDryRunOfRepeats(t *testing.T) {
 	}
 }
 
-// A dry run remembers so many claims of its file, the last ones.
+// A dry run that is given what the one before has seen finds what its file repeats of that one's.
+func TestDryRunOfSeveralFiles(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	seen := &Repeats{}
+	var all []string
+	for _, text := range []string{goodClaim("A", "130.00"), goodClaim("A", "130.00") + goodClaim("B", "130.00"), goodClaim("B", "131.00")} {
+		p, told := b.newPass(text)
+		p.DryRun, p.Repeats = true, seen
+		if err := p.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, *told...)
+	}
+	same(t, "three files", all, []string{"A accepted", "A duplicate", "B accepted", "B rejected: other-claim"})
+}
+
+// A dry run remembers so many claims, the last ones.
 func TestRepeatsAreBounded(t *testing.T) {
 	t.Parallel()
-	r, c := repeats{most: 4}, &claim.Claim{}
+	r, c := Repeats{most: 4}, &claim.Claim{}
 	for i := range byte(12) {
 		c.ID[15] = i
 		if _, found := r.add(c); found {
