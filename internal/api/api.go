@@ -184,7 +184,7 @@ func (a *API) serve(rt *route) http.Handler {
 		}(time.Now())
 		boundBody(w, r)
 		if a.origins.Check(r) != nil {
-			a.fail(w, r, rt, errCrossOrigin())
+			a.fail(w, r, rt, newFault(http.StatusForbidden, "cross-origin", "a page of another origin may not do this"))
 			return
 		}
 		if !rt.open {

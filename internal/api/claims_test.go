@@ -215,7 +215,9 @@ func TestPayment(t *testing.T) {
 		Postings: []event.Posting{{ProviderNPI: "1497775530", NetFee: 9125}, {ProviderNPI: "1999999984", NetFee: -1000}},
 	}
 	path := "/v1/payments/" + accepted.ClaimID.String()
-	b.want(b.send(http.MethodGet, path, ""), 404)
+	if got := b.want(b.send(http.MethodGet, path, ""), 404); !strings.Contains(got.body, "no payment is recorded for this claim") {
+		t.Errorf("before it is paid: got %s", got.body)
+	}
 	if _, err := b.ledger.Record(t.Context(), []event.ClaimAccepted{accepted}, b.clock.now()); err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +304,9 @@ func TestDeadLetters(t *testing.T) {
 		{DeadLetterID: redriven, Action: "redriven", Actor: "anna", Reason: "mended", At: b.clock.now()},
 	})
 	same(t, "shown", shown.DeadLetter.MessageID, "m1")
-	b.want(b.send(http.MethodGet, "/v1/dead-letters/999", ""), 404)
+	if got := b.want(b.send(http.MethodGet, "/v1/dead-letters/999", ""), 404); !strings.Contains(got.body, "no dead letter has this id") {
+		t.Errorf("a dead letter that is not there: got %s", got.body)
+	}
 	b.want(b.send(http.MethodGet, "/v1/dead-letters/x", ""), 422)
 	b.want(b.send(http.MethodGet, "/v1/dead-letters?state=closed", ""), 422)
 }

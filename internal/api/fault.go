@@ -66,7 +66,7 @@ var kinds = [...]struct {
 	{store.ErrNotFound, http.StatusNotFound, "no-such-claim", "no claim has this id"},
 	{bulk.ErrBusy, http.StatusServiceUnavailable, "busy", "too many imports are under way; send the file again a little later"},
 	{store.ErrLostImport, http.StatusConflict, "import-ended", "the import has ended meanwhile, as by being cancelled; send the file again"},
-	{payment.ErrNotFound, http.StatusNotFound, "not-found", "there is no such dead letter, or no payment is recorded for the claim yet"},
+	{payment.ErrNotFound, http.StatusNotFound, "not-found", "no dead letter has this id"},
 	{store.ErrOtherClaim, http.StatusConflict, "other-claim", "another claim was accepted under this external_claim_id or Idempotency-Key; send a new claim under a new one"},
 	{payment.ErrClosed, http.StatusConflict, "closed", "this dead letter was redriven, discarded or paid already"},
 	{payment.ErrNoClaim, http.StatusConflict, "no-claim", "this dead letter names no claim, so it can not be sent again; discard it"},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -88,6 +89,9 @@ func (a *API) getPayment(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
 	defer cancel()
 	paid, err := a.Payments.Payment(ctx, id)
+	if errors.Is(err, payment.ErrNotFound) {
+		return newFault(http.StatusNotFound, "not-found", "no payment is recorded for this claim; see whether there is the claim, and its status")
+	}
 	if err != nil {
 		return err
 	}
