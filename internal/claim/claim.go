@@ -84,9 +84,7 @@ func (c *Claim) Shares() []Share {
 	shares := make([]Share, 0, 1)
 	for i := range c.Lines {
 		line := &c.Lines[i]
-		at, found := slices.BinarySearchFunc(shares, line.ProviderNPI, func(s Share, npi NPI) int {
-			return int(s.ProviderNPI - npi)
-		})
+		at, found := findShare(shares, line.ProviderNPI)
 		if !found {
 			shares = slices.Insert(shares, at, Share{ProviderNPI: line.ProviderNPI})
 		}
@@ -94,4 +92,28 @@ func (c *Claim) Shares() []Share {
 		shares[at].Lines++
 	}
 	return shares
+}
+
+// MergeShares adds shares to those of the same claim before, ascending by NPI. It fails where a sum leaves the range of
+// money.Cents.
+func MergeShares(shares, more []Share) ([]Share, error) {
+	for _, share := range more {
+		at, found := findShare(shares, share.ProviderNPI)
+		if !found {
+			shares = slices.Insert(shares, at, share)
+			continue
+		}
+		sum, err := shares[at].NetFee.Add(share.NetFee)
+		if err != nil {
+			return nil, err
+		}
+		shares[at].NetFee = sum
+		shares[at].Lines += share.Lines
+	}
+	return shares, nil
+}
+
+// findShare gives the place of a provider's share, or where it would be.
+func findShare(shares []Share, npi NPI) (at int, found bool) {
+	return slices.BinarySearchFunc(shares, npi, func(s Share, npi NPI) int { return int(s.ProviderNPI - npi) })
 }

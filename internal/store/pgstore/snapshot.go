@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -59,7 +58,7 @@ func (v *snapshot) eachClaim(ctx context.Context, yield func(store.Audited) bool
 		case err != nil:
 			return err
 		case seq == currentSeq:
-			if current.Shares, err = mergeShares(current.Shares, audited.Shares); err != nil {
+			if current.Shares, err = claim.MergeShares(current.Shares, audited.Shares); err != nil {
 				return fmt.Errorf("claim %s: %w", current.Key, err)
 			}
 			continue
@@ -104,26 +103,6 @@ func scanAudited(rows pgx.Rows) (int64, store.Audited, error) {
 		audited.Shares = []claim.Share{{ProviderNPI: claim.NPI(*npi), NetFee: net, Lines: 1}}
 	}
 	return seq, audited, nil
-}
-
-// mergeShares adds shares to those of the lines before, ascending by NPI.
-func mergeShares(shares, more []claim.Share) ([]claim.Share, error) {
-	for _, share := range more {
-		at, found := slices.BinarySearchFunc(shares, share.ProviderNPI, func(s claim.Share, npi claim.NPI) int {
-			return int(s.ProviderNPI - npi)
-		})
-		if !found {
-			shares = slices.Insert(shares, at, share)
-			continue
-		}
-		sum, err := shares[at].NetFee.Add(share.NetFee)
-		if err != nil {
-			return nil, err
-		}
-		shares[at].NetFee = sum
-		shares[at].Lines += share.Lines
-	}
-	return shares, nil
 }
 
 // Totals gives every provider's stored total, ascending by NPI.
