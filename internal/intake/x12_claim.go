@@ -412,6 +412,9 @@ func (r *x12Reading) text(line int, field claim.Field, at int32, element, text s
 	return claim.Raw{Shape: claim.Text, Text: text}
 }
 
+// x12DateAdvice says how a service date is written.
+const x12DateAdvice = "write a real date as CCYYMMDD; a range (RD8) as two of them with a hyphen between"
+
 // serviceDate gives the date of a line, its own or the claim's, as ISO 8601.
 func (r *x12Reading) serviceDate(n int, line *x12Line) claim.Raw {
 	at := line.date
@@ -438,7 +441,7 @@ func (r *x12Reading) serviceDate(n int, line *x12Line) claim.Raw {
 			})
 		}
 	case format == "D8" || format == "RD8":
-		r.refuse(n, claim.ServiceDateField, claim.CodeServiceDate, "write the date as CCYYMMDD; a range (RD8) as two of them with a hyphen between", text, x12Place{at, "DTP03"})
+		r.refuse(n, claim.ServiceDateField, claim.CodeServiceDate, x12DateAdvice, text, x12Place{at, "DTP03"})
 		return claim.Raw{Shape: claim.Text, Text: text}
 	default:
 		r.refuse(n, claim.ServiceDateField, claim.CodeServiceDate, "give the service date as D8, or as RD8 for a range", format, x12Place{at, "DTP02"})

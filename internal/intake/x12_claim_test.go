@@ -133,6 +133,28 @@ func TestX12FaultsHoldNoInput(t *testing.T) {
 	}
 }
 
+// What X12 is told of a date and an amount is how they are written in X12, and what was found is in the form in
+// which it stands there.
+func TestX12Advice(t *testing.T) {
+	t.Parallel()
+	const input = `<isa><gs><st><bht><hl20><hl22>CLM*C-1*10***11:B:1~DTP*472*D8*20220230~LX*1~SV3*AD:D0140*1..0**UL~<close>`
+	var got []string
+	for _, one := range judgeX12(t, openX12(t, strings.NewReader(expandX12(input)))) {
+		for _, fault := range one.faults {
+			if fault.Severity == claim.Error {
+				got = append(got, fault.Column+" "+fault.Found+": "+fault.Message)
+			}
+		}
+	}
+	want := []string{
+		"DTP03 99999999: write a real date as CCYYMMDD; a range (RD8) as two of them with a hyphen between",
+		"SV302 9..9: write an amount as 1234.5, without a sign for the currency or thousands",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+}
+
 // What is held in memory for a set is told once, with its first claim; of a set that is refused
 // with all of it.
 func TestX12Sizes(t *testing.T) {

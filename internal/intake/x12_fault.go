@@ -2,6 +2,7 @@ package intake
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/claimrail/claimrail/internal/claim"
 	"github.com/claimrail/claimrail/internal/x12"
@@ -41,13 +42,27 @@ func (x *X12Reader) Faults(parcel *Parcel, found []claim.Violation) []Fault {
 		var reading x12Reading
 		reading.read(source)
 		for i := range found {
-			if !follows(parcel.Refused, &found[i]) {
-				add(&found[i], reading.placeOf(source, &found[i]))
+			if v := inX12(found[i]); !follows(parcel.Refused, &v) {
+				add(&v, reading.placeOf(source, &v))
 			}
 		}
 	}
 	slices.SortStableFunc(faults, func(a, b Fault) int { return a.Segment - b.Segment })
 	return faults
+}
+
+// inX12 says what Validate found of a field in the words of X12: how it is written there, and as it stands there.
+func inX12(v claim.Violation) claim.Violation {
+	switch v.Code {
+	case claim.CodeServiceDate:
+		v.Message = x12DateAdvice
+	case claim.CodeMoney:
+		v.Message = "write an amount as 1234.5, without a sign for the currency or thousands"
+	}
+	if v.Field == claim.ServiceDateField {
+		v.Found.Text = strings.ReplaceAll(v.Found.Text, "-", "") // a reading put it in
+	}
+	return v
 }
 
 // partName says what is refused where that is no single claim; "" of a claim.
