@@ -148,8 +148,7 @@ func putInPlace(papers *bulk.Papers, files ...*outFile) error {
 // newPass opens the file.
 func (l *localImporter) newPass(ctx context.Context, from source, o *importOptions, papers *bulk.Papers, report *fileReport, rejects, ack io.Writer) (*bulk.Pass, error) {
 	file, err := intake.OpenAgain(func() (io.Reader, error) {
-		_, err := from.file.Seek(0, io.SeekStart)
-		return stoppable{ctx, from.file}, err
+		return stoppable{ctx, io.NewSectionReader(from.file, 0, from.bytes)}, nil
 	}, intake.Options{Format: o.asked, FileSHA256: from.sha256})
 	if header, ok := errors.AsType[*intake.HeaderError](err); ok {
 		report.addFaults(header.Faults)

@@ -68,6 +68,13 @@ func (d *Draft) key(externalID string) Key {
 	return k
 }
 
+// NamedBySource tells whether a claim has no other name than its place in a file.
+func (d *Draft) NamedBySource() bool {
+	number := d.ExternalID
+	unnumbered := number.Shape == Absent || number.Shape == Null || number.Shape == Text && strings.TrimSpace(number.Text) == ""
+	return unnumbered && d.Given.Kind == NoKey && d.IdempotencyKey == "" && d.Source.FileSHA256 != ""
+}
+
 // Text gives the key as an export carries it with the claim of that id: "KIND:VALUE", and
 // for a claim that had no key its id as an IDKey. It is empty where the claim number is
 // the key: that stands in the export anyway.

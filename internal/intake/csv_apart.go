@@ -26,7 +26,8 @@ type apartness struct {
 	given bool // a part of it has been given
 }
 
-// OpenAgain opens a file that again gives from its first byte as often as it is called. A claim
+// OpenAgain opens a file that again gives from its first byte as often as it is called, also while what it gave
+// before is being read. A claim
 // is to be refused whole where a row of it stands outside of the window, and that is known at its
 // end only: so CSV is looked at once before, for such claims. Errors: those of Open, of again and
 // of the sources it gives, and *FormatError where too many claims stand apart.
@@ -41,10 +42,16 @@ func OpenAgain(again func() (io.Reader, error), options Options) (*File, error) 
 		return nil, err
 	}
 	f, err := Open(source, options)
-	if err == nil && f.csv != nil {
+	if err != nil {
+		return nil, err
+	}
+	if f.csv != nil {
 		f.csv.open.apart, f.csv.open.closed.seed = apart, seed
 	}
-	return f, err
+	if f.packed {
+		f.again = again
+	}
+	return f, nil
 }
 
 // lookForApart finds the claims of a CSV file that stand apart, by the hashes of their names. What

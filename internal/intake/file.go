@@ -3,6 +3,8 @@ package intake
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -15,7 +17,9 @@ type Options struct {
 	// Format refuses a file that is of another one; UnknownFormat takes what the content is. A
 	// single claim in JSON counts as NDJSON.
 	Format Format
-	// FileSHA256, in hex, will be the source of the claims; it may be empty.
+	// FileSHA256, in hex, will be the source of the claims; it may be empty. Of a file that is packed, OpenAgain
+	// names claims that have no other name by the SHA-256 of what is in it instead: packed anew, it is the
+	// same file.
 	FileSHA256 string
 }
 
@@ -35,9 +39,13 @@ type File struct {
 	format Format
 	source *meter
 	claims reader
-	csv    *CSV       // one of the three is claims
-	json   *jsonLines // likewise
-	x12    *X12Reader // likewise
+	packed bool
+	named  string                    // FileSHA256 of the options
+	inside string                    // SHA-256 of what is packed, in hex, once it was needed
+	again  func() (io.Reader, error) // see OpenAgain; nil: of a file that is not packed
+	csv    *CSV                      // one of the three is claims
+	json   *jsonLines                // likewise
+	x12    *X12Reader                // likewise
 }
 
 // reader is what the readers of all formats have in common.
@@ -49,9 +57,9 @@ type reader interface {
 // Open finds out what a file is, and reads as much of it as its first claim needs. Errors:
 // *FormatError, *SyntaxError, *HeaderError, and those of r, wrapped.
 func Open(r io.Reader, options Options) (*File, error) {
-	f := &File{source: &meter{source: r}}
+	f := &File{source: &meter{source: r}, named: options.FileSHA256}
 	prefix, content, err := peek(f.source)
-	if err == nil && Sniff(prefix) == Gzip {
+	if f.packed = err == nil && Sniff(prefix) == Gzip; f.packed {
 		prefix, content, err = peek(newUnpacker(f.source, content))
 	}
 	if err != nil {
@@ -86,7 +94,33 @@ func (f *File) Format() Format { return f.format }
 
 // Next gives the next claim. Errors: io.EOF behind the last; *FormatError where the file turns
 // out to be damaged, *SyntaxError where nothing further can be read, and those of the source, wrapped.
-func (f *File) Next() (*Parcel, error) { return f.claims.Next() }
+func (f *File) Next() (*Parcel, error) {
+	parcel, err := f.claims.Next()
+	if err != nil || f.again == nil || parcel.Draft == nil || !parcel.Draft.NamedBySource() || parcel.Draft.Source.FileSHA256 != f.named {
+		return parcel, err
+	}
+	if f.inside == "" {
+		if f.inside, err = sumInside(f.again); err != nil {
+			return nil, err
+		}
+	}
+	parcel.Draft.Source.FileSHA256 = f.inside
+	return parcel, nil
+}
+
+// sumInside gives the SHA-256 of what a packed file has in it, in hex. Errors: *FormatError, and those of again and the
+// source, wrapped.
+func sumInside(again func() (io.Reader, error)) (string, error) {
+	source, err := again()
+	if err != nil {
+		return "", err
+	}
+	metered, sum := &meter{source: source}, sha256.New()
+	if _, err := io.Copy(sum, newUnpacker(metered, metered)); err != nil {
+		return "", fmt.Errorf("read what is packed, for its name: %w", err)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
 
 // Faults gives all that is wrong with a claim: what the parcel was refused for, and what was
 // found later, by Validate or by the claims database.

@@ -3,7 +3,9 @@ package intake_test
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -204,6 +206,36 @@ func TestUnpackRatio(t *testing.T) {
 	}
 	if err := source.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Claims that have no name but their place in a file have it by what is in the file: packed, in whatever way, it
+// is the same one. Those that have a name, or the place in a file that an export gives, keep it.
+func TestPackedIsTheSameFile(t *testing.T) {
+	t.Parallel()
+	lines := expand("[{<line>}]\n") + expand(`{"external_claim_id":"C-1","lines":[{<line>}]}`+"\n") +
+		expand(`{"source":{"file_sha256":"`+strings.Repeat("ab", 32)+`","row":7},"lines":[{<line>}]}`+"\n") + expand("[{<line>}]\n")
+	for name, text := range map[string]string{
+		"CSV": csvHead + "\n" + csvRow + "\n", "CSV with numbers": rowsOf("A", "B"), "NDJSON": lines,
+	} {
+		keys := func(text string) (keys []claim.Key) {
+			t.Helper()
+			file, err := intake.OpenAgain(againOf(text), intake.Options{FileSHA256: fmt.Sprintf("%x", sha256.Sum256([]byte(text)))})
+			for _, parcel := range parcelsOf(t, file, err) {
+				judged, violations := validate(parcel.Draft)
+				if judged == nil {
+					t.Fatalf("%s: refused: %v", name, violations)
+				}
+				keys = append(keys, judged.Key)
+			}
+			return keys
+		}
+		want := keys(text)
+		for _, again := range []string{packed(t, text), packed(t, text[:9]) + packed(t, text[9:])} {
+			if diff := cmp.Diff(want, keys(again)); diff != "" {
+				t.Errorf("%s: plain -, packed +:\n%s", name, diff)
+			}
+		}
 	}
 }
 
