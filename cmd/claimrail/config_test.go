@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/joho/godotenv"
@@ -33,7 +34,7 @@ func load(t *testing.T, environ []string, flags ...string) (config, error) {
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	want := config{
-		Listen: "127.0.0.1:8000", DataDir: "./data", TopProvidersPerMinute: 10, Rules: claim.DefaultRules(), Role: roleAll,
+		Listen: "127.0.0.1:8000", DataDir: "./data", TopProvidersPerMinute: 10, Rules: claim.DefaultRules(), Role: roleAll, StopDelay: 250 * time.Millisecond,
 	}
 	for _, environ := range [][]string{nil, {"CLAIMRAIL_LISTEN=", "CLAIMRAIL_RULES=", "CLAIMRAIL_TOP_PROVIDERS_PER_MINUTE="}} {
 		got, err := load(t, environ)
