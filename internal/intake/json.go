@@ -55,6 +55,7 @@ func (r *JSON) read(body []byte, envelopeAllowed bool) (*claim.Draft, error) {
 		r.decoder.Reset(&r.input, jsontext.AllowDuplicateNames(true))
 	}
 	draft := &claim.Draft{}
+	r.claims = false
 	var err error
 	switch kind := r.decoder.PeekKind(); {
 	case kind == '[':
@@ -94,6 +95,7 @@ type JSON struct {
 	decoder *jsontext.Decoder
 	scratch []byte // a name that had to be unquoted
 	texts   []byte // the texts of one line, one behind the other
+	claims  bool   // an element of the list has lines of its own: it is a claim
 }
 
 var errTooDeep = errors.New("nested deeper than " + strconv.Itoa(MaxDepth))
@@ -120,6 +122,10 @@ func (r *JSON) lines(draft *claim.Draft) error {
 		}
 	}
 	_, err := r.decoder.ReadToken()
+	if err == nil && r.claims {
+		return refuse(claim.NoField, claim.CodeType,
+			`a list has the lines of one claim, and this one has claims: send each by itself, in a file on a line of its own`)
+	}
 	return err
 }
 
@@ -147,6 +153,7 @@ func (r *JSON) line(line *claim.RawLine) error {
 		}
 		field, known := fieldOf(name)
 		if !known || field == claim.ExternalIDField {
+			r.claims = r.claims || string(name) == "lines" && r.decoder.PeekKind() == '['
 			if err := r.skip(); err != nil {
 				return err
 			}
