@@ -150,8 +150,13 @@ func judge(prefix []byte, asked Format) (Format, error) {
 	case Zip:
 		return 0, &FormatError{found, "a zip archive, or a workbook: unpack it, or save the sheet as CSV UTF-8, and send that file"}
 	case UnknownFormat:
-		if len(bytes.Trim(bytes.TrimPrefix(prefix, []byte(byteOrderMark)), " \t\r\n")) == 0 {
+		switch text := bytes.Trim(bytes.TrimPrefix(prefix, []byte(byteOrderMark)), " \t\r\n"); {
+		case len(text) == 0:
 			return 0, &FormatError{found, "the file is empty"}
+		case text[0] == '<':
+			return 0, &FormatError{found, "HTML or XML, as of a page that tells of an error: send CSV, NDJSON or X12"}
+		case bytes.HasPrefix(text, []byte(pdfMark)):
+			return 0, &FormatError{found, "a PDF document: send CSV, NDJSON or X12"}
 		}
 		return 0, &FormatError{found, "not text: send CSV, NDJSON or X12, as it is or packed by gzip; save a workbook as CSV UTF-8"}
 	}

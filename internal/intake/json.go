@@ -72,6 +72,9 @@ func (r *JSON) read(body []byte, envelopeAllowed bool) (*claim.Draft, error) {
 		}
 		err = refuse(claim.NoField, claim.CodeType, form)
 	}
+	if err == nil && r.claims {
+		err = refuse(claim.NoField, claim.CodeType, "a list has the lines of one claim, and this one has claims: send each by itself, in a file on a line of its own")
+	}
 	if refused := (*Refused)(nil); err != nil && !errors.As(err, &refused) {
 		return nil, r.syntaxError(err)
 	}
@@ -122,10 +125,6 @@ func (r *JSON) lines(draft *claim.Draft) error {
 		}
 	}
 	_, err := r.decoder.ReadToken()
-	if err == nil && r.claims {
-		return refuse(claim.NoField, claim.CodeType,
-			`a list has the lines of one claim, and this one has claims: send each by itself, in a file on a line of its own`)
-	}
 	return err
 }
 

@@ -27,8 +27,8 @@ func (f Format) String() string {
 const SniffBytes = 64 << 10
 
 // Sniff tells the format of a file by its first bytes, of which there may be any
-// number. Text that is nothing else is CSV; what holds NUL bytes is no text, unless
-// it is UTF-16, which NewCSV refuses with advice.
+// number. Text that is nothing else is CSV, but for what is known to hold no table: HTML, XML, PDF; what holds
+// NUL bytes is no text, unless it is UTF-16, which NewCSV refuses with advice.
 func Sniff(prefix []byte) Format {
 	for _, mark := range utf16Marks {
 		if bytes.HasPrefix(prefix, []byte(mark)) {
@@ -45,7 +45,7 @@ func Sniff(prefix []byte) Format {
 		return UnknownFormat
 	case text[0] == '[', text[0] == '{':
 		return sniffJSON(text)
-	case bytes.IndexByte(prefix, 0) >= 0:
+	case bytes.IndexByte(prefix, 0) >= 0, text[0] == '<', bytes.HasPrefix(text, []byte(pdfMark)):
 		return UnknownFormat
 	case bytes.HasPrefix(text, []byte("ISA")) && len(text) > len("ISA") && isX12Separator(text[len("ISA")]):
 		return X12
@@ -53,6 +53,9 @@ func Sniff(prefix []byte) Format {
 		return CSVTable
 	}
 }
+
+// pdfMark begins a PDF document.
+const pdfMark = "%PDF-"
 
 // sniffJSON tells one value from one on each line. In no JSON does a line that ends
 // with a closing bracket stand before a line that begins with an opening one: there
