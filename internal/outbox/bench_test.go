@@ -227,6 +227,7 @@ type faults struct {
 	apply       func([]outbox.Change) error // runs before Apply, and fails it
 	afterApply  func() error                // runs after Apply has committed, and fails it all the same
 	dueAnswered func()                      // runs when Due has its rows
+	whole       time.Duration               // how long Due takes over all rows
 	hang        bool                        // nothing is answered before the context ends
 }
 
@@ -241,6 +242,13 @@ func (r *rows) Due(ctx context.Context, queue outbox.Queue, now time.Time, after
 	if faults.hang {
 		<-ctx.Done()
 		return nil, ctx.Err()
+	}
+	if faults.whole > 0 && after == (outbox.Place{}) {
+		select {
+		case <-time.After(faults.whole):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	if faults.due != nil {
 		if err := faults.due(); err != nil {

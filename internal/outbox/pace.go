@@ -29,6 +29,7 @@ const (
 	crowdedFor      = 10 * time.Second       // since another relay was last seen at work
 	publishTimeout  = 5 * time.Second        // for the acks of one batch
 	databaseTimeout = 5 * time.Second        // for one Due or Apply
+	maxFirstTimeout = time.Minute            // for the first Due of all, which grows to this: see front
 	askTimeout      = 5 * time.Second        // for Progress and Ask together
 
 	minBackoff      = 100 * time.Millisecond
@@ -92,8 +93,8 @@ func (c *Config) backoff(failures int, limit time.Duration) time.Duration {
 }
 
 // due reads one batch of the queue, behind a place.
-func (c *Config) due(ctx context.Context, queue Queue, after Place, limit int) ([]Row, error) {
-	ctx, cancel := context.WithTimeout(ctx, databaseTimeout)
+func (c *Config) due(ctx context.Context, queue Queue, after Place, limit int, timeout time.Duration) ([]Row, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return c.Rows.Due(ctx, queue, c.Now(), after, limit)
 }

@@ -22,6 +22,17 @@ type front struct {
 	place Place
 	whole time.Time     // when the last pass over all rows began
 	wait  time.Duration // from it to the next
+
+	failures int // before anything was read
+}
+
+// timeout bounds one reading. Until there is a place to begin at, each failure gives the next one longer: the rows that
+// are gone may be too many to go over in the usual time, and nothing would ever be sent.
+func (f *front) timeout() time.Duration {
+	if f.place != (Place{}) {
+		return databaseTimeout
+	}
+	return min(databaseTimeout<<min(f.failures, maxDoublings), maxFirstTimeout)
 }
 
 // start gives the place behind which a pass reads.

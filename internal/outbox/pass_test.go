@@ -132,3 +132,25 @@ func TestSlowPassesAreRare(t *testing.T) {
 		})
 	}
 }
+
+// A relay that starts on more rows than can be gone over in the usual time is given longer, try by try; from then on
+// it sends what comes, though no later pass over all rows is through in time.
+func TestFirstPassIsGivenTime(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, b *bench) {
+		relay, _ := b.holding()
+		b.rows.whole = 15 * time.Second
+		b.accept(3)
+		stop := b.start(relay.Run)
+		pass(45 * time.Second)
+		b.same("messages", len(b.line.sent()), 3)
+		for range 100 {
+			b.accept(1)
+			relay.Wake()
+			pass(2 * time.Second)
+		}
+		pass(10 * time.Second)
+		b.same("messages in the end", len(b.line.sent()), 103)
+		stop()
+	})
+}

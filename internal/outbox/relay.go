@@ -169,11 +169,12 @@ func (r *Relay) relay(ctx context.Context) (full bool, err error) {
 // read gives the next batch of the pass. After an error the pass begins anew.
 func (r *Relay) read(ctx context.Context) ([]Row, error) {
 	began := r.config.Now()
-	rows, err := r.config.due(ctx, ToPublish, r.pass.at, relayBatch)
+	rows, err := r.config.due(ctx, ToPublish, r.pass.at, relayBatch, r.front.timeout())
 	if r.pass.at == (Place{}) {
 		r.front.lasted(r.config.Now().Sub(began))
 	}
 	if err != nil {
+		r.front.failures++
 		r.pass.began = time.Time{}
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func (s *Sweep) Hint(ctx context.Context, answer event.Answer) error {
 // sweep asks about one batch of rows. more says that there may be others to ask
 // about now; after an error there are not, so that the next round is the retry.
 func (s *Sweep) sweep(ctx context.Context) (more bool) {
-	rows, err := s.config.due(ctx, ToAsk, Place{}, event.MaxAsked)
+	rows, err := s.config.due(ctx, ToAsk, Place{}, event.MaxAsked, databaseTimeout)
 	if err != nil {
 		s.databaseError(ctx, fmt.Errorf("read rows to ask about: %w", err))
 		return false
