@@ -21,7 +21,7 @@ func newSmallDisk(t *testing.T) string {
 	t.Helper()
 	path := t.TempDir()
 	err := syscall.Mount("tmpfs", path, "tmpfs", 0, "size=8k")
-	if errors.Is(err, syscall.EPERM) {
+	if errors.Is(err, syscall.EPERM) && os.Getenv("CI") != "true" { // CI is set for all of it
 		t.Skip("a disk can not be filled here: mounting one is not permitted")
 	}
 	if err != nil {
