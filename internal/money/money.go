@@ -36,40 +36,62 @@ var (
 // separators must stand where thousands are. Errors: ErrSyntax, ErrPrecision,
 // ErrRange.
 func Parse(text string) (Cents, error) {
+	magnitude, negative, err := parse(text, uint64(MaxParsed))
+	if err != nil {
+		return 0, err
+	}
+	if negative {
+		return -Cents(magnitude), nil
+	}
+	return Cents(magnitude), nil
+}
+
+// ParseTotal reads what Parse reads, and amounts beyond MaxParsed too: sums of any
+// number of fees, as far as int64 holds them. A fee itself is for Parse.
+func ParseTotal(text string) (Cents, error) {
+	magnitude, negative, err := parse(text, -math.MinInt64)
+	switch {
+	case err != nil:
+		return 0, err
+	case negative:
+		return Cents(-magnitude), nil // of the smallest, too, whose magnitude no Cents holds
+	case magnitude > math.MaxInt64:
+		return 0, ErrRange
+	}
+	return Cents(magnitude), nil
+}
+
+// parse reads an amount of at most so many cents, whatever its sign.
+func parse(text string, most uint64) (magnitude uint64, negative bool, err error) {
 	rest := strings.TrimSpace(text)
 	if rest == "" || len(rest) > maxText {
-		return 0, ErrSyntax
+		return 0, false, ErrSyntax
 	}
-	rest, negative := strings.CutPrefix(rest, "-")
+	rest, negative = strings.CutPrefix(rest, "-")
 	rest, _ = strings.CutPrefix(rest, "$")
 	rest = strings.TrimLeft(rest, " ")
 	whole, decimals, hasPoint := strings.Cut(rest, ".")
 	if hasPoint && decimals == "" || whole == "" && !hasPoint {
-		return 0, ErrSyntax
+		return 0, false, ErrSyntax
 	}
-	dollars, err := parseWhole(whole)
+	dollars, err := parseWhole(whole, most/100)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	cents, err := parseDecimals(decimals)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	total := dollars*100 + cents
-	if total > MaxParsed {
-		return 0, ErrRange
+	if magnitude = dollars*100 + cents; magnitude > most {
+		return 0, false, ErrRange
 	}
-	if negative {
-		total = -total
-	}
-	return total, nil
+	return magnitude, negative, nil
 }
 
-// parseWhole reads the dollars, in whole dollars; "" is 0, as in ".50".
-func parseWhole(text string) (Cents, error) {
+// parseWhole reads at most so many dollars, in whole dollars; "" is 0, as in ".50".
+func parseWhole(text string, most uint64) (dollars uint64, err error) {
 	groups := 0 // digits since the last comma
 	seenComma := false
-	var dollars Cents
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
 		case c == ',':
@@ -79,10 +101,10 @@ func parseWhole(text string) (Cents, error) {
 			seenComma, groups = true, 0
 		case c >= '0' && c <= '9':
 			groups++
-			if dollars > MaxParsed/100 {
+			if dollars > most {
 				continue // already out of range; go on to tell nonsense from large
 			}
-			dollars = dollars*10 + Cents(c-'0')
+			dollars = dollars*10 + uint64(c-'0')
 		default:
 			return 0, ErrSyntax
 		}
@@ -90,14 +112,14 @@ func parseWhole(text string) (Cents, error) {
 	if seenComma && groups != 3 {
 		return 0, ErrSyntax
 	}
-	if dollars > MaxParsed/100 {
+	if dollars > most {
 		return 0, ErrRange
 	}
 	return dollars, nil
 }
 
 // parseDecimals reads the part behind the point, in cents.
-func parseDecimals(text string) (Cents, error) {
+func parseDecimals(text string) (uint64, error) {
 	for i := 0; i < len(text); i++ {
 		if text[i] < '0' || text[i] > '9' {
 			return 0, ErrSyntax
@@ -107,9 +129,9 @@ func parseDecimals(text string) (Cents, error) {
 	case 0:
 		return 0, nil
 	case 1:
-		return Cents(text[0]-'0') * 10, nil
+		return uint64(text[0]-'0') * 10, nil
 	case 2:
-		return Cents(text[0]-'0')*10 + Cents(text[1]-'0'), nil
+		return uint64(text[0]-'0')*10 + uint64(text[1]-'0'), nil
 	default:
 		return 0, ErrPrecision
 	}
@@ -138,9 +160,9 @@ func (c Cents) MarshalText() ([]byte, error) {
 	return c.Append(nil), nil
 }
 
-// UnmarshalText reads what MarshalText wrote, and whatever else Parse takes.
+// UnmarshalText reads what MarshalText wrote, be it a total, and whatever else ParseTotal takes.
 func (c *Cents) UnmarshalText(text []byte) error {
-	parsed, err := Parse(string(text))
+	parsed, err := ParseTotal(string(text))
 	if err != nil {
 		return err
 	}

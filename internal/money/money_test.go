@@ -92,6 +92,52 @@ func TestStringIsExact(t *testing.T) {
 	}
 }
 
+// A total reads back from its text to the cent as far as int64 goes, both ways; a cent more, and what is no
+// amount, is refused.
+func TestTotals(t *testing.T) {
+	t.Parallel()
+	for _, want := range []money.Cents{math.MinInt64, math.MinInt64 + 1, -money.MaxParsed - 1, -1, 0, money.MaxParsed + 1, math.MaxInt64 - 1, math.MaxInt64} {
+		checkTotal(t, want)
+	}
+	rapid.Check(t, func(t *rapid.T) { checkTotal(t, money.Cents(rapid.Int64().Draw(t, "cents"))) })
+	for text, want := range map[string]error{
+		"92233720368547758.08":     money.ErrRange,
+		"-92233720368547758.09":    money.ErrRange,
+		"92233720368547759":        money.ErrRange,
+		"922337203685477580.7":     money.ErrRange,
+		"184467440737095516.16":    money.ErrRange, // 2^64 cents
+		"99999999999999999999":     money.ErrRange,
+		"92233720368547758.075":    money.ErrPrecision,
+		"92233720368547758.0x":     money.ErrSyntax,
+		"9,2233720368547758":       money.ErrSyntax,
+		"":                         money.ErrSyntax,
+		"99999999999999999999e9":   money.ErrSyntax,
+		"1,000,000,000,000,000,00": money.ErrSyntax,
+	} {
+		if got, err := money.ParseTotal(text); !errors.Is(err, want) {
+			t.Errorf("ParseTotal(%q): got %d, %v, want %v", text, got, err, want)
+		}
+	}
+	if got, err := money.ParseTotal(" $92,233,720,368,547,758.07 "); err != nil || got != math.MaxInt64 {
+		t.Errorf("as people write it: got %d, %v, want %d", got, err, int64(math.MaxInt64))
+	}
+}
+
+// checkTotal reads the text of an amount back, by itself and as a part of JSON.
+func checkTotal(t interface{ Errorf(string, ...any) }, want money.Cents) {
+	if got, err := money.ParseTotal(want.String()); err != nil || got != want {
+		t.Errorf("ParseTotal(%q): got %d, %v, want %d", want, got, err, int64(want))
+	}
+	text, err := want.MarshalText()
+	if err != nil {
+		t.Errorf("%d: %v", int64(want), err)
+	}
+	var got money.Cents
+	if err := got.UnmarshalText(text); err != nil || got != want {
+		t.Errorf("UnmarshalText(%q): got %d, %v, want %d", text, got, err, int64(want))
+	}
+}
+
 // A sum is either exact or an error; it never wraps around.
 func TestSumNeverWraps(t *testing.T) {
 	t.Parallel()
@@ -122,6 +168,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if back, err := money.Parse(got.String()); err != nil || back != got {
 			t.Errorf("%q is %d, read back as %d, %v", text, got, back, err)
+		}
+		if total, err := money.ParseTotal(text); err != nil || total != got {
+			t.Errorf("%q is %d, as a total %d, %v", text, got, total, err)
 		}
 	})
 }
