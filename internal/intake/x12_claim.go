@@ -325,7 +325,7 @@ func (r *x12Reading) placeAmount(kind int) {
 func (r *x12Reading) checkSum(clm int32) {
 	place := x12Place{clm, "CLM02"}
 	text := r.part.Segment(int(clm)).Element(2)
-	total, err := money.Parse(text)
+	total, err := money.ParseTotal(text)
 	if err != nil {
 		r.refuse(claim.WholeClaim, claim.NoField, claim.CodeMoney, "write the charge of the claim as 1234.5", text, place)
 		return

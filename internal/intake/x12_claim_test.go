@@ -85,6 +85,22 @@ CLM*C-8*30***11:B:1~DTP*472*RD8*20180402-20180409~LX*1~SV3*AD:D0140*30**UL~
 	}
 }
 
+// The charge of a claim may be beyond what one fee may be: it is the sum of its lines.
+func TestX12ChargeBeyondOneFee(t *testing.T) {
+	t.Parallel()
+	const input = `<isa><gs><st><bht>HL*1**20*1~NM1*85*2*CLINIC*****XX*1497775530~
+HL*2*1*22*0~SBR*P*18*GRP-1000~NM1*IL*1*DOE*JANE****MI*3730189502~NM1*PR*2*PLAN*****PI*P1~
+CLM*C-1*199999999.98***11:B:1~DTP*472*D8*20180328~LX*1~SV3*AD:D0140*99999999.99~LX*2~SV3*AD:D0150*99999999.99~
+<close>`
+	judged := judgeX12(t, openX12(t, strings.NewReader(expandX12(input))))
+	if len(judged) != 1 || judged[0].claim == nil {
+		t.Fatalf("got %+v, want one good claim", judged)
+	}
+	if got := judged[0].claim.Lines; len(got) != 2 || got[0].ProviderFees+got[1].ProviderFees != 2*money.MaxParsed {
+		t.Errorf("got %d lines, want two of the largest fee", len(got))
+	}
+}
+
 // No two claims have one key, whatever stands in the parts of it; the same claim of
 // the same interchange has the same again.
 func TestX12Keys(t *testing.T) {
