@@ -198,7 +198,7 @@ func (r *remoteImporter) ask(ctx context.Context, id string) (i api.Import, err 
 
 // countRemote takes over the counts of a server.
 func (r *fileReport) countRemote(i *api.Import) error {
-	netFee, err := money.Parse(i.NetFee)
+	netFee, err := money.ParseTotal(i.NetFee)
 	if err != nil {
 		return fmt.Errorf("net fee of import %s: %w", i.ImportID, err)
 	}
