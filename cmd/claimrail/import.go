@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,7 +70,8 @@ dollars; the net fee is that of the claims stored, those that were there already
 
 With --rejects, the rows of the claims that were rejected are written to a file of the same
 form, to be corrected and imported. A file that is there already stays, and that is an
-error, unless it is what would be written, or --force is given.
+error, unless it is what would be written, or --force is given. With --on-error stop, what
+is behind such a claim was not read: import the file itself again as well.
 
 Without --server, 'claimrail serve' delivers the claims to payments when it runs next.
 With it, the server imports the file, also if this command ends before.
@@ -157,6 +159,7 @@ type fileReport struct {
 	Faults     []bulk.Fault    `json:"faults"`   // the first 50
 	FaultCount int             `json:"fault_count"`
 	PartFaults int             `json:"part_fault_count"` // of these: of whole sets, groups and interchanges of X12
+	Stopped    bool            `json:"stopped"`          // by --on-error stop: what is behind the first claim or set at fault was not read
 	Error      string          `json:"error,omitempty"`  // why the rest of the file was not read
 }
 
@@ -204,8 +207,7 @@ func (p *program) importFiles(ctx context.Context, o *importOptions, names []str
 	defer func() { err = errors.Join(err, to.close()) }()
 	report := importReport{Files: []*fileReport{}}
 	var errs []error
-	rejected, accepted, partFaults := int64(0), int64(0), 0
-	for _, name := range names {
+	for n, name := range names {
 		file := &fileReport{File: name, DryRun: o.dryRun, Stored: []importedClaim{}, Faults: []bulk.Fault{}}
 		report.Files = append(report.Files, file)
 		failed := p.importFile(ctx, to, o, file)
@@ -213,38 +215,77 @@ func (p *program) importFiles(ctx context.Context, o *importOptions, names []str
 			file.Error = failed.Error()
 			errs = append(errs, failed)
 		}
-		rejected, accepted, partFaults = rejected+file.Rejected, accepted+file.Accepted, partFaults+file.PartFaults
 		if err := p.tell(file, failed); err != nil {
 			return err
 		}
 		_, bad := errors.AsType[*fileError](failed)
 		if failed != nil && !bad || o.onError == onErrorStop && (bad || file.Rejected > 0 || file.PartFaults > 0) {
-			break // the next would fare no better, or is not wanted
+			for _, next := range names[n+1:] { // they would fare no better, or are not wanted
+				fmt.Fprintf(p.stderr, "%s: not read\n", next)
+			}
+			break
 		}
 	}
 	if p.json {
 		errs = append(errs, writeJSON(p.stdout, report))
 	}
+	return errors.Join(append(errs, p.conclude(o, report.Files)...)...)
+}
+
+// conclude says what is left to do for all files together. The errors are what is at fault in them.
+func (p *program) conclude(o *importOptions, files []*fileReport) (errs []error) {
+	rejected, accepted, partFaults := int64(0), int64(0), 0
+	for _, file := range files {
+		rejected, accepted, partFaults = rejected+file.Rejected, accepted+file.Accepted, partFaults+file.PartFaults
+	}
 	if p.server == "" && accepted > 0 && !o.dryRun {
 		fmt.Fprintf(p.stderr, "waiting for 'claimrail serve' to deliver them to payments: %d of the claims\n", accepted)
 	}
 	if rejected > 0 {
-		errs = append(errs, hint(fmt.Errorf("%d claims were rejected", rejected), "%s", o.remedy()))
+		errs = append(errs, hint(fmt.Errorf("%d claims were rejected", rejected), "%s", o.remedy(files)))
 	}
 	if partFaults > 0 {
 		errs = append(errs, hint(fmt.Errorf("%d faults of sets, groups and interchanges: claims may be missing", partFaults),
 			"have the file sent again, whole, and import it: what is stored already is not stored twice"))
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
-// remedy says what to do about claims that were rejected.
-func (o *importOptions) remedy() string {
-	if o.rejects != "" {
+// remedy says what to do about claims that were rejected. An import that stopped at them read nothing
+// behind them, so that they alone are not what is missing.
+func (o *importOptions) remedy(files []*fileReport) string {
+	stopped := slices.ContainsFunc(files, func(r *fileReport) bool { return r.Stopped })
+	switch {
+	case o.rejects != "" && stopped: // it holds them as they were, and would stop at them again
+		return "correct them in " + o.rejects + ", and import that file; then import the file itself again, without --on-error stop," +
+			" for it was not read to its end: what is stored already is a duplicate then"
+	case o.rejects != "":
 		return "correct them in " + o.rejects + ", and import that file"
 	}
-	return "correct their rows and import the file again: with claim numbers, what is stored already is not stored twice;" +
+	again := " and import the file again"
+	if stopped {
+		again += ", which was not read to its end"
+	}
+	return "correct " + rejectedParts(files) + again + ": with claim numbers, what is stored already is not stored twice;" +
 		" or add --rejects FILE, to have them in a file of their own"
+}
+
+// rejectedParts says what is to be corrected: what a claim consists of in these files, where that is one thing.
+func rejectedParts(files []*fileReport) string {
+	parts := map[string]bool{}
+	for _, file := range files {
+		if file.Rejected > 0 {
+			parts[file.Format] = true
+		}
+	}
+	switch {
+	case len(parts) == 1 && parts[bulk.FormatName(intake.CSVTable)]:
+		return "their rows"
+	case len(parts) == 1 && parts[bulk.FormatName(intake.NDJSON)]:
+		return "their lines"
+	default:
+		return "these claims"
+	}
 }
 
 // openImporter opens what --server, or the settings, name.
@@ -347,7 +388,7 @@ func (r *fileReport) addFault(f bulk.Fault) {
 // tell tells what is wrong with a file, as compilers do, and what became of it.
 func (p *program) tell(file *fileReport, failed error) error {
 	for _, f := range file.Faults {
-		fmt.Fprintf(p.stderr, "%s:%d: %s%s%s (%s)\n", file.File, f.Line, faultPlace(&f), f.Message, faultForm(&f), f.Code)
+		fmt.Fprintf(p.stderr, "%s:%d: %s%s%s (%s)\n", file.File, f.Line, file.faultPlace(&f), f.Message, faultForm(&f), f.Code)
 	}
 	if more := file.FaultCount - len(file.Faults); more > 0 {
 		fmt.Fprintf(p.stderr, "%s: and %d more\n", file.File, more)
@@ -358,12 +399,15 @@ func (p *program) tell(file *fileReport, failed error) error {
 	return file.writeText(p.stdout)
 }
 
-// faultPlace says where on its line a fault is. X12 may be one line, so that its segment and its
-// element say more.
-func faultPlace(f *bulk.Fault) string {
+// faultPlace says where on its line a fault is. A line of JSON is a whole claim, so that the path says which
+// of its lines it is; X12 may be one line, so that its segment and its element say more.
+func (r *fileReport) faultPlace(f *bulk.Fault) string {
 	place := f.Field
-	if f.Segment > 0 {
+	switch {
+	case f.Segment > 0:
 		place = strings.TrimSpace(fmt.Sprintf("segment %d %s %s", f.Segment, f.Column, f.Field))
+	case f.Column != "" && (r.Format == bulk.FormatName(intake.NDJSON) || r.Format == bulk.FormatName(intake.JSONList)):
+		place = f.Column
 	}
 	if place == "" {
 		return ""
@@ -400,6 +444,9 @@ func (r *fileReport) writeText(w io.Writer) error {
 	note := ""
 	if r.PartFaults > 0 {
 		note = fmt.Sprintf("; %d faults of sets, groups and interchanges", r.PartFaults)
+	}
+	if r.Stopped {
+		note += "; stopped at what is at fault: what is behind it was not read"
 	}
 	if r.DryRun {
 		note += " (dry run: nothing was stored)"

@@ -122,6 +122,7 @@ func (l *localImporter) take(ctx context.Context, from source, o *importOptions,
 		shown := l.follow(ctx, report.File, from.bytes, pass.File.ReadBytes)
 		err = l.pass(ctx, from, o, pass, report)
 		shown.end()
+		report.Stopped = err == nil && o.onError == onErrorStop && (report.Rejected > 0 || report.PartFaults > 0)
 	}
 	err = explainImport(ctx, report.File, err)
 	if _, bad := errors.AsType[*fileError](err); err != nil && (!bad || pass == nil) {

@@ -203,6 +203,7 @@ func (r *fileReport) countRemote(i *api.Import) error {
 		return fmt.Errorf("net fee of import %s: %w", i.ImportID, err)
 	}
 	r.Format = i.Format
+	r.Stopped = i.State == store.ImportDone && i.OnError == onErrorStop && (i.Claims.Rejected > 0 || i.PartFaults > 0)
 	r.count(&store.Tally{Claims: store.Fates(i.Claims), Lines: store.Fates(i.Lines), Warnings: i.Warnings, NetFee: netFee})
 	return nil
 }
