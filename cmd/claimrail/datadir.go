@@ -17,11 +17,21 @@ const lockFile = "claimrail.lock"
 // maxLockText bounds what is read of it, in bytes.
 const maxLockText = 512
 
+// holder is who has a data directory, as the lock file says; what can not be told is empty.
+type holder struct {
+	pid     string
+	command string
+	url     string // of a server
+	// instance names this run of a server that stores its claims in the data directory: it says the
+	// same of itself, see instanceHeader. Empty of all others.
+	instance string
+}
+
 // lockDataDir makes the data directory where it is missing, and takes it for this process
-// alone until unlock. command and url, which may be empty, are for those who find it
+// alone until unlock. by, whose pid is that of this process, is for those who find it
 // taken. The lock ends with the process, however that ends; what the file says afterwards
 // means nothing.
-func lockDataDir(dir, command, url string) (unlock func() error, err error) {
+func lockDataDir(dir string, by holder) (unlock func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, hint(fmt.Errorf("make data directory %s: %w", dir, bare(err)), "choose another with --data-dir")
 	}
@@ -32,44 +42,57 @@ func lockDataDir(dir, command, url string) (unlock func() error, err error) {
 		return nil, hint(fmt.Errorf("lock data directory %s: %w", dir, bare(err)), "choose another with --data-dir")
 	}
 	if !taken {
-		return nil, inUse(dir)
+		return nil, inUse(dir, readHolder(dir))
 	}
-	text := fmt.Sprintf("%d\n%s\n%s\n", os.Getpid(), command, url)
+	text := fmt.Sprintf("%d\n%s\n%s\n%s\n", os.Getpid(), by.command, by.url, by.instance)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock data directory %s: %w", dir, bare(err)), lock.Unlock())
 	}
 	return lock.Unlock, nil
 }
 
-// inUse says who has the data directory.
-func inUse(dir string) error {
-	pid, command, url := holder(dir)
+// inUseError says that another process has the data directory.
+type inUseError struct {
+	dir string
+	by  holder
+}
+
+func (e *inUseError) Error() string {
 	who := "another process"
-	if command != "" {
-		who = "'claimrail " + command + "' (pid " + pid
-		if url != "" {
-			who += ", " + url
+	if e.by.command != "" {
+		who = "'claimrail " + e.by.command + "' (pid " + e.by.pid
+		if e.by.url != "" {
+			who += ", " + e.by.url
 		}
 		who += ")"
 	}
-	err := fmt.Errorf("data directory %s is in use by %s", dir, who)
-	if url != "" {
-		return hint(err, "add --server %s, or stop that process", url)
+	return fmt.Sprintf("data directory %s is in use by %s", e.dir, who)
+}
+
+// inUse says who has the data directory, and what to do about it.
+func inUse(dir string, by holder) error {
+	err := &inUseError{dir, by}
+	if by.url != "" {
+		return hint(err, "add --server %s, or stop that process", by.url)
 	}
 	return hint(err, "wait until it is done, or stop it")
 }
 
-// holder reads who has the lock; empty words where that can not be told.
-func holder(dir string) (pid, command, url string) {
+// readHolder reads who has the lock.
+func readHolder(dir string) holder {
 	text, err := os.ReadFile(filepath.Join(dir, lockFile))
 	if err != nil || len(text) > maxLockText {
-		return "", "", ""
+		return holder{}
 	}
 	lines := strings.Split(string(text), "\n")
 	if len(lines) < 3 {
-		return "", "", ""
+		return holder{}
 	}
-	return lines[0], lines[1], lines[2]
+	by := holder{pid: lines[0], command: lines[1], url: lines[2]}
+	if len(lines) > 4 {
+		by.instance = lines[3]
+	}
+	return by
 }
 
 // spareData refuses to write a file, which a flag names, where the data is.

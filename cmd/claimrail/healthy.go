@@ -78,7 +78,7 @@ func (p *program) askReady(ctx context.Context, c config) error {
 
 // ready asks /readyz. A server that is not ready is an error, which names what it lacks.
 func (r *remote) ready(ctx context.Context) (health api.Health, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.server.JoinPath("readyz").String(), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.server.JoinPath(readyPath).String(), nil)
 	if err != nil {
 		return health, errors.New("make request: the URL of --server can not be used")
 	}

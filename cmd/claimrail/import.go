@@ -74,7 +74,8 @@ error, unless it is what would be written, or --force is given. With --on-error 
 is behind such a claim was not read: import the file itself again as well.
 
 Without --server, 'claimrail serve' delivers the claims to payments when it runs next.
-With it, the server imports the file, also if this command ends before.
+With it, the server imports the file, also if this command ends before. So does a server
+that has the data directory, which the command finds by itself.
 
 Exit code 1 means that at least one claim was rejected, a file could not be read, or,
 of X12, that a set, group or interchange is at fault: where one is cut off, claims may be
@@ -288,10 +289,14 @@ func rejectedParts(files []*fileReport) string {
 	}
 }
 
-// openImporter opens what --server, or the settings, name.
+// openImporter opens what --server, or the settings, name: of a data directory that a server has, that server.
 func (p *program) openImporter(ctx context.Context, c config, o *importOptions) (importer, error) {
 	if p.server == "" {
-		return p.openLocalImporter(ctx, c, o)
+		l, err := p.openLocalImporter(ctx, c, o)
+		if taken, ok := errors.AsType[*inUseError](err); ok {
+			return p.openServing(ctx, taken)
+		}
+		return l, err
 	}
 	if err := p.checkServer(); err != nil {
 		return nil, err

@@ -51,7 +51,7 @@ func (p *program) openLocalImporter(ctx context.Context, c config, o *importOpti
 	case o.dryRun:
 		l.claims, err = p.openToLook(ctx, c, l.logger)
 	case c.DatabaseURL == "":
-		if l.unlock, err = lockDataDir(c.DataDir, "import", ""); err != nil {
+		if l.unlock, err = lockDataDir(c.DataDir, holder{command: "import"}); err != nil {
 			return nil, err
 		}
 		fallthrough

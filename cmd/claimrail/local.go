@@ -108,7 +108,7 @@ func (l *local) openLedger(ctx context.Context) (err error) {
 // migrate brings a database up to date, unless another process has the directory: its
 // program knows only the schema that is there.
 func (l *local) migrate(open func() (interface{ Close() error }, error)) error {
-	unlock, err := lockDataDir(l.dir, l.command, "")
+	unlock, err := lockDataDir(l.dir, holder{command: l.command})
 	if err != nil {
 		return fmt.Errorf("the database is of an older version of claimrail and can not be migrated now: %w", err)
 	}
@@ -131,7 +131,7 @@ func (l *local) openForDecisions(ctx context.Context) error {
 	if _, err := os.Stat(path); err != nil {
 		return l.explain(fmt.Errorf("open payments database: %w", err), "payments")
 	}
-	unlock, err := lockDataDir(l.dir, l.command, "")
+	unlock, err := lockDataDir(l.dir, holder{command: l.command})
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func waitReady(ts *testscript.TestScript, _ bool, args []string) {
 	late := time.NewTimer(readyTimeout)
 	defer late.Stop()
 	for {
-		if _, _, url := holder(ts.MkAbs(args[0])); url != "" {
+		if url := readHolder(ts.MkAbs(args[0])).url; url != "" {
 			answer, err := http.Get(url + "/readyz")
 			if err == nil {
 				_ = answer.Body.Close()

@@ -36,7 +36,7 @@ CLAIMRAIL_ROLE=claim-process or payments migrates one of the two.`,
 func (p *program) migrate(ctx context.Context, c config) (err error) {
 	logger := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	if c.Role.claims() && c.DatabaseURL == "" || c.Role.payments() && c.PaymentsDatabaseURL == "" {
-		unlock, taken := lockDataDir(c.DataDir, "migrate", "")
+		unlock, taken := lockDataDir(c.DataDir, holder{command: "migrate"})
 		if taken != nil {
 			return taken
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/claimrail/claimrail/internal/api"
@@ -59,8 +60,12 @@ func (p *program) serve(ctx context.Context, c config) (err error) {
 	}
 	defer func() { _ = listener.Close() }() // closed already, unless opening fails
 	url := "http://" + listener.Addr().String()
+	by := holder{command: "serve", url: url}
+	if c.Role.claims() && c.DatabaseURL == "" {
+		by.instance = uuid.NewString()
+	}
 	if c.usesDataDir() {
-		unlock, taken := lockDataDir(c.DataDir, "serve", url)
+		unlock, taken := lockDataDir(c.DataDir, by)
 		if taken != nil {
 			return taken
 		}
@@ -73,7 +78,7 @@ func (p *program) serve(ctx context.Context, c config) (err error) {
 	var stopBy time.Time // zero until it stops
 	defer func() { err = errors.Join(err, closeBy(stopBy, l.close)) }()
 	meter := newMeter(l)
-	handler := api.New(l.apiConfig(c, meter))
+	handler := named(api.New(l.apiConfig(c, meter)), by.instance)
 	data := "elsewhere"
 	if c.usesDataDir() {
 		data = c.DataDir
