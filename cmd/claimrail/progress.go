@@ -17,6 +17,9 @@ const (
 	lineEvery = 5 * time.Second        // elsewhere
 )
 
+// maxBarName bounds what a bar shows of a name, in characters, so that there is room for its figures.
+const maxBarName = 24
+
 // progress shows how far a file has come, until it is told to end.
 type progress struct {
 	stop chan struct{}
@@ -51,7 +54,7 @@ func (s *progress) bar(ctx context.Context, screen *os.File, name string, total 
 	defer close(s.done)
 	bars := mpb.NewWithContext(context.WithoutCancel(ctx), mpb.WithOutput(screen), mpb.WithRefreshRate(barEvery))
 	bar := bars.AddBar(max(total, 1),
-		mpb.PrependDecorators(decor.Name(name+" "), decor.CountersKibiByte("% .1f / % .1f")),
+		mpb.PrependDecorators(decor.Name(endOf(name)+" "), decor.CountersKibiByte("% .1f / % .1f")),
 		mpb.AppendDecorators(decor.Percentage(), decor.AverageSpeed(decor.SizeB1024(0), "  % .1f"), decor.Name("  "), decor.AverageETA(decor.ET_STYLE_MMSS), decor.Name(" left")))
 	ticker := time.NewTicker(barEvery)
 	defer ticker.Stop()
@@ -66,6 +69,15 @@ func (s *progress) bar(ctx context.Context, screen *os.File, name string, total 
 			return
 		}
 	}
+}
+
+// endOf gives the end of a name that is long: a path begins alike for many files.
+func endOf(name string) string {
+	characters := []rune(name)
+	if len(characters) <= maxBarName {
+		return name
+	}
+	return "…" + string(characters[len(characters)-maxBarName+1:])
 }
 
 func (s *progress) lines(p *program, name string, total int64, read func() int64) {
