@@ -2,9 +2,15 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -53,5 +59,44 @@ func TestTotalBeyondOneFee(t *testing.T) {
 	}
 	if code, stdout, stderr = do(t, "top", "--server", server); code != exitDone || !strings.Contains(stdout, " 299999999.97 ") {
 		t.Errorf("top: got exit code %d, %q and %q", code, stdout, stderr)
+	}
+}
+
+// An import goes on to be asked for while its server is away, as when it starts again: a connection that
+// breaks, a server that is not ready, and a proxy with nobody behind it are no end of it.
+func TestServerAwayDuringImport(t *testing.T) {
+	t.Parallel()
+	behind, err := url.Parse(startServer(t, t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	away := []http.HandlerFunc{
+		broken, broken, // the first, on a connection that was in use before, is asked again by net/http
+		func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, `{"status":503,"detail":"the claims database can not be used now","code":"claims-unavailable"}`)
+		},
+		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(behind) }}
+	var asked atomic.Int64
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.Count(r.URL.Path, "/") == 3 { // the import itself, and no file about it
+			if n := asked.Add(1); n <= int64(len(away)) {
+				away[n-1](w, r)
+				return
+			}
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	file := writeText(t, "claims.csv", importHeader+"T-1,3/28/18 0:00,D0180,,GRP-1000,3730189502,1497775530,100,90,5,0\n")
+	code, stdout, stderr := do(t, "import", file, "--server", front.URL)
+	if want := file + ": 1 rows, 1 claims: 1 accepted, 0 duplicates, 0 rejected, 0 warnings; net fee 15.00\n"; code != exitDone || stdout != want || stderr != "" {
+		t.Errorf("got exit code %d, %q and %q, want %q", code, stdout, stderr, want)
+	}
+	if got, least := asked.Load(), int64(len(away)+1); got < least {
+		t.Errorf("the server was asked %d times, want %d or more", got, least)
 	}
 }
