@@ -60,7 +60,7 @@ func drawn(t *testing.T, name string, columns uint16, took time.Duration) (frame
 		bar.end()
 	})
 	const upAndClear = "\x1b[1A\x1b[J" // so that one is drawn over the other
-	for _, frame := range strings.Split(shown(), upAndClear) {
+	for frame := range strings.SplitSeq(shown(), upAndClear) {
 		frames = append(frames, strings.TrimSuffix(frame, "\r\n"))
 	}
 	return frames
