@@ -209,7 +209,12 @@ func exactly(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// explainFlagError says which flag an unknown one may have been meant to be.
+// flagForms say what the value of a flag of a type looks like, where its own error speaks of the parser.
+var flagForms = map[string]string{
+	"int": "a whole number", "uint64": "a whole number, 0 or more", "float64": "a number", "bool": "true or false", "duration": "a time such as 36h or 90s",
+}
+
+// explainFlagError says which flag an unknown one may have been meant to be, and what a value should be.
 func explainFlagError(cmd *cobra.Command, err error) error {
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() == "" {
 		if unknown.GetSpecifiedName() == "reason" && cmd.Flags().Lookup(parkedFor) != nil {
@@ -221,6 +226,11 @@ func explainFlagError(cmd *cobra.Command, err error) error {
 		cmd.InheritedFlags().VisitAll(add)
 		if near, ok := nearest(unknown.GetSpecifiedName(), known); ok {
 			return hint(err, "did you mean --%s?", near)
+		}
+	}
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		if form, known := flagForms[invalid.GetFlag().Value.Type()]; known {
+			err = fmt.Errorf("--%s: want %s, got %q", invalid.GetFlag().Name, form, invalid.GetValue())
 		}
 	}
 	return hint(err, "'%s --help' lists the flags", cmd.CommandPath())
