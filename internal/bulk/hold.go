@@ -54,6 +54,7 @@ func (h *Hold) Run(ctx context.Context, work func(context.Context) error) error 
 	reporting.Wait()
 	switch {
 	case errors.Is(err, store.ErrLostImport):
+		h.cancelled(ctx)
 		return err
 	case ctx.Err() != nil && err != nil:
 		h.leave(ctx)
@@ -62,7 +63,10 @@ func (h *Hold) Run(ctx context.Context, work func(context.Context) error) error 
 		h.Import.Tally = h.tally()
 		return err
 	default:
-		return h.finish(ctx, err)
+		if err = h.finish(ctx, err); errors.Is(err, store.ErrLostImport) {
+			h.cancelled(ctx)
+		}
+		return err
 	}
 }
 
@@ -149,6 +153,27 @@ func (h *Hold) finish(ctx context.Context, failed error) error {
 	ended.FinishedAt = now
 	*h.Import = ended
 	return failed
+}
+
+// cancelled ends an import that was cancelled, with counts of all that was told, so that what its run
+// wrote about it can be read. What it can not do, the lease does. One that another has is left alone.
+func (h *Hold) cancelled(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveFor)
+	defer cancel()
+	ended := *h.Import
+	ended.Format, ended.State, ended.Tally = h.format(), store.ImportCancelled, store.Tally{}
+	if p := h.passed.Load(); p != nil {
+		accepted, err := h.accepted(ctx)
+		if err != nil {
+			h.Logger.WarnContext(ctx, "import was cancelled; its files can be read when its lease is over", "import", h.Import.ID, "error", err)
+			return
+		}
+		ended.Tally, _ = p.Final(accepted)
+	}
+	err := insist(ctx, func() error { return h.Imports.FinishImport(ctx, ended, h.Now()) })
+	if err != nil && !errors.Is(err, store.ErrLostImport) {
+		h.Logger.WarnContext(ctx, "import was cancelled; its files can be read when its lease is over", "import", h.Import.ID, "error", err)
+	}
 }
 
 // accepted reads what the import has stored, in all of its runs.

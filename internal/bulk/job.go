@@ -61,14 +61,48 @@ func (j *job) run(ctx context.Context) error {
 		return err
 	}
 	err = j.passFile(ctx, papers)
+	if errors.Is(err, store.ErrLostImport) || errors.Is(context.Cause(ctx), store.ErrLostImport) {
+		if err := j.keepCancelled(ctx, papers); err != nil && !errors.Is(err, store.ErrLostImport) {
+			j.Logger.WarnContext(ctx, "what was found until an import was cancelled could not be kept", "import", j.i.ID, "error", err)
+		}
+		return err
+	}
 	if err != nil && !IsFileError(err) {
 		return err
 	}
-	errs := []error{err, papers.Close()}
+	return errors.Join(err, papers.Close(), j.closeParts(ctx))
+}
+
+// closeParts keeps what is left of the files about the import.
+func (j *job) closeParts(ctx context.Context) error {
+	var errs []error
 	for _, part := range j.parts {
+		part.ctx = ctx
 		errs = append(errs, part.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// keepCancelled keeps what was told of an import up to where it was cancelled. The answer to X12
+// speaks of whole sets and groups, which may not have come to their ends: it is left out. Where
+// another runner has the import, it is store.ErrLostImport, and nothing is kept.
+func (j *job) keepCancelled(ctx context.Context, papers *Papers) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveFor)
+	defer cancel()
+	papers.Acknowledgement = nil
+	kept := j.parts[:0]
+	for _, part := range j.parts {
+		if part.kind == store.AcknowledgementPart {
+			if err := part.drop(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		part.ctx = ctx
+		kept = append(kept, part)
+	}
+	j.parts = kept
+	return errors.Join(papers.Close(), j.closeParts(ctx))
 }
 
 func (j *job) passFile(ctx context.Context, papers *Papers) error {

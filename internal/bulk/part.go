@@ -33,7 +33,12 @@ func newPartWriter(ctx context.Context, imports store.Imports, id uuid.UUID, run
 	if w.packer, err = gzip.NewWriterLevel(packed{w}, gzip.BestSpeed); err != nil {
 		return nil, fmt.Errorf("compress %s of import %s: %w", kind, id, err)
 	}
-	return w, insist(ctx, func() error { return imports.DropParts(ctx, id, run, kind, 0) })
+	return w, w.drop(ctx)
+}
+
+// drop removes what is kept of the file.
+func (w *partWriter) drop(ctx context.Context) error {
+	return insist(ctx, func() error { return w.imports.DropParts(ctx, w.id, w.run, w.kind, 0) })
 }
 
 // Write implements io.Writer.

@@ -64,7 +64,7 @@ type Import struct {
 	CreatedAt   time.Time
 	StartedAt   time.Time // of the first run; zero before
 	FinishedAt  time.Time // zero before
-	LeasedUntil time.Time // until when its runner, or who receives it, is thought to be alive; zero: not told
+	LeasedUntil time.Time // until when its runner, or who receives it, is thought to be alive, also one that was cancelled under it; zero: not told
 	Forgotten   bool      // its parts were removed; see Forget
 	Tally
 }
@@ -165,9 +165,9 @@ type Imports interface {
 	// ImportRunning), at i.CreatedAt; CheckNew says what else it demands. One that is Running has Run 1, started then. It has the
 	// lease given, but for one that is Queued. Its counts are 0. The same ID again changes nothing.
 	CreateImport(ctx context.Context, i Import) error
-	// AppendPart keeps part n, from 0, of a file of an import that runs as run or, with run 0,
-	// that is Receiving; of another: ErrLostImport. The same part again replaces what was
-	// there. It has 1 to MaxPartBytes.
+	// AppendPart keeps part n, from 0, of a file of an import that runs as run, that was Cancelled
+	// under it and has a lease still or, with run 0, that is Receiving; of another: ErrLostImport. The
+	// same part again replaces what was there. It has 1 to MaxPartBytes.
 	AppendPart(ctx context.Context, id uuid.UUID, run int, kind PartKind, n int, body []byte) error
 	// Part gives part n, or ErrNotFound behind the last.
 	Part(ctx context.Context, id uuid.UUID, kind PartKind, n int) ([]byte, error)
@@ -192,9 +192,11 @@ type Imports interface {
 	ReportImport(ctx context.Context, id uuid.UUID, run int, format string, tally Tally, until time.Time) error
 	// FinishImport reports for the last time, and ends the import in the state and with the
 	// error given. Its lease is over. ErrLostImport where it does not run as i.Run. An import
-	// that is Done and does not add up is an error of no kind.
+	// that is Done and does not add up is an error of no kind. One that was cancelled under i.Run, and it
+	// alone, is ended as Cancelled: its time stays.
 	FinishImport(ctx context.Context, i Import, now time.Time) error
-	// CancelImport ends an import that has not ended; one that has stays as it is.
+	// CancelImport ends an import that has not ended; one that has stays as it is. The lease of one
+	// that ran stays as well, so that its runner can keep what it has found: it ends with FinishImport.
 	CancelImport(ctx context.Context, id uuid.UUID, now time.Time) (Import, error)
 	// Import gives one import, or ErrNotFound.
 	Import(ctx context.Context, id uuid.UUID) (Import, error)

@@ -22,10 +22,12 @@ const (
 	importsAtOnce = 100
 )
 
-// theRun takes hold of the import if it runs as a run or, with run 0, is receiving. Only
-// then may its parts change, and until that is done nobody else takes the import over.
+// theRun takes hold of the import if it runs as a run, was cancelled under it and waits for its end or,
+// with run 0, is receiving. Only then may its parts change, and until that is done nobody else takes
+// the import over.
 const theRun = `WITH mine AS (SELECT seq FROM imports
-	WHERE import_id = $1 AND (state = 'running' AND run = $2 OR state = 'receiving' AND $2 = 0) FOR SHARE)`
+	WHERE import_id = $1 AND (state = 'running' AND run = $2 OR state = 'receiving' AND $2 = 0
+	OR state = 'cancelled' AND run = $2 AND leased_until IS NOT NULL AND NOT forgotten) FOR SHARE)`
 
 const appendPart = theRun + ` INSERT INTO import_parts (import_seq, kind, n, body) SELECT seq, $3, $4, $5 FROM mine
 	ON CONFLICT (import_seq, kind, n) DO UPDATE SET body = excluded.body`

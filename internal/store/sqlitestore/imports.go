@@ -165,8 +165,9 @@ func (s *Store) ResumeImport(ctx context.Context, id uuid.UUID, now, until time.
 
 // reportImport sets all that a runner says. What was accepted it says of a dry run only: of the net
 // fee else the rest, beside that of what was accepted meanwhile. An import that ends before its file
-// has counts as read what was decided.
-const reportImport = `UPDATE imports SET format = ?3, leased_until = ?4, state = ?5, reason = ?6, finished_at = ?7, read_bytes = ?8,
+// has counts as read what was decided. Of one that was cancelled its runner says the end once.
+const reportImport = `UPDATE imports SET format = ?3, leased_until = ?4, state = ?5, reason = ?6,
+	finished_at = CASE state WHEN 'cancelled' THEN finished_at ELSE ?7 END, read_bytes = ?8,
 	claims_read = CASE WHEN ?5 IN ('running', 'done') THEN ?9
 		ELSE CASE dry_run WHEN 1 THEN ?10 ELSE claims_accepted END + ?11 + ?12 END,
 	claims_accepted = CASE dry_run WHEN 1 THEN ?10 ELSE claims_accepted END, claims_duplicate = ?11, claims_rejected = ?12,
@@ -175,7 +176,8 @@ const reportImport = `UPDATE imports SET format = ?3, leased_until = ?4, state =
 	lines_accepted = CASE dry_run WHEN 1 THEN ?14 ELSE lines_accepted END, lines_duplicate = ?15, lines_rejected = ?16,
 	warnings = ?17, net_fee_cents = CASE dry_run WHEN 1 THEN ?18 ELSE accepted_net_fee_cents + (?18 - ?19) END,
 	accepted_net_fee_cents = CASE dry_run WHEN 1 THEN ?19 ELSE accepted_net_fee_cents END, part_faults = ?20
-	WHERE import_id = ?1 AND run = ?2 AND state = 'running'`
+	WHERE import_id = ?1 AND run = ?2 AND (state = 'running' AND ?5 <> 'cancelled'
+	OR state = 'cancelled' AND ?5 = 'cancelled' AND leased_until <> 0 AND forgotten = 0)`
 
 // report sets what i says, of an import that runs as i.Run.
 func report(ctx context.Context, tx *sql.Tx, i *store.Import) error {
@@ -212,7 +214,8 @@ func (s *Store) FinishImport(ctx context.Context, i store.Import, now time.Time)
 	}))
 }
 
-const cancelImport = `UPDATE imports SET state = 'cancelled', finished_at = ?, leased_until = 0,
+const cancelImport = `UPDATE imports SET state = 'cancelled', finished_at = ?,
+	leased_until = CASE state WHEN 'running' THEN leased_until ELSE 0 END,
 	claims_read = claims_accepted + claims_duplicate + claims_rejected, lines_read = lines_accepted + lines_duplicate + lines_rejected
 	WHERE import_id = ? AND state IN ('receiving', 'queued', 'running')`
 

@@ -21,9 +21,10 @@ const (
 	importsAtOnce = 100
 )
 
-// theRun finds the import if it runs as a run or, with run 0, is receiving. Only then may
-// its parts change.
-const theRun = " FROM imports WHERE import_id = ?1 AND (state = 'running' AND run = ?2 OR state = 'receiving' AND ?2 = 0)"
+// theRun finds the import if it runs as a run, was cancelled under it and waits for its end or, with
+// run 0, is receiving. Only then may its parts change.
+const theRun = ` FROM imports WHERE import_id = ?1 AND (state = 'running' AND run = ?2 OR state = 'receiving' AND ?2 = 0
+	OR state = 'cancelled' AND run = ?2 AND leased_until <> 0 AND forgotten = 0)`
 
 const appendPart = "INSERT INTO import_parts (import_seq, kind, n, body) SELECT seq, ?3, ?4, ?5" + theRun +
 	" ON CONFLICT (import_seq, kind, n) DO UPDATE SET body = excluded.body"

@@ -28,6 +28,7 @@ func importsChecks() []check {
 		{"done", importDone},
 		{"failed", importFailed},
 		{"cancelled", importCancelled},
+		{"cancelled, and ended by its runner", importCancelledEnds},
 		{"listed", importsListed},
 	}
 }
@@ -410,37 +411,6 @@ func importFailed(t *testing.T, f *fixture) {
 			i.Tally = notAccepted(i.Tally)
 		}
 		same(t, fmt.Sprint("tally, dry run ", dry), got.Tally, i.Tally)
-	}
-}
-
-// Whoever cancels an import ends it wherever it is, and its runner learns of that. One that
-// has ended stays as it is.
-func importCancelled(t *testing.T, f *fixture) {
-	for _, state := range []store.ImportState{store.ImportReceiving, store.ImportQueued, store.ImportRunning} {
-		i := f.create(t, store.Import{State: state})
-		if state == store.ImportRunning {
-			if err := f.ReportImport(t.Context(), i.ID, 1, "csv", someTally(), after(time.Hour)); err != nil {
-				t.Fatal(err)
-			}
-			i.Format, i.Tally = "csv", notAccepted(someTally())
-			i.Claims = store.Fates{Read: 9, Duplicate: 4, Rejected: 5}
-			i.Lines = store.Fates{Read: 17, Duplicate: 8, Rejected: 9}
-		}
-		i.State, i.FinishedAt, i.LeasedUntil = store.ImportCancelled, after(time.Minute), time.Time{}
-		for _, at := range []time.Duration{time.Minute, time.Hour} {
-			got, err := f.CancelImport(t.Context(), i.ID, after(at))
-			if err != nil {
-				t.Fatal(err)
-			}
-			same(t, "cancelled", got, i)
-		}
-		wantLost(t, "queue", f.QueueImport(t.Context(), i.ID, hashA, 1))
-		wantLost(t, "report", f.ReportImport(t.Context(), i.ID, 1, "", store.Tally{}, after(time.Hour)))
-		wantLost(t, "part", f.AppendPart(t.Context(), i.ID, i.Run, store.InputPart, 0, []byte("x")))
-	}
-	f.nothingToTake(t, after(24*time.Hour))
-	if _, err := f.CancelImport(t.Context(), uuid.New(), noon()); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("no such import: got %v, want %v", err, store.ErrNotFound)
 	}
 }
 
