@@ -3,8 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"strconv"
@@ -25,6 +23,9 @@ const (
 	onErrorStop     = "stop"
 )
 
+// stateInterrupted is the state, here alone, of an import whose runner is gone with its file.
+const stateInterrupted store.ImportState = "interrupted"
+
 // Fates counts claims, or lines, by what became of them.
 type Fates struct {
 	Read      int64 `json:"read" example:"100000"`
@@ -39,10 +40,11 @@ type Import struct {
 	Name           string            `json:"name" doc:"the sender's name of the file" example:"january.csv"`
 	SHA256         string            `json:"sha256,omitempty" doc:"of the file as sent; left out while it comes in"`
 	Format         string            `json:"format,omitempty" doc:"csv, ndjson, json or x12; left out until it is known" example:"csv"`
-	State          store.ImportState `json:"state" enum:"receiving,queued,running,done,failed,cancelled" example:"running"`
+	State          store.ImportState `json:"state" enum:"receiving,queued,running,interrupted,done,failed,cancelled" doc:"interrupted: claimrail import died with its file; the same command goes on" example:"running"`
 	Error          string            `json:"error,omitempty" doc:"why it failed; what was accepted stays"`
 	DryRun         bool              `json:"dry_run" doc:"nothing is stored"`
 	OnError        string            `json:"on_error" enum:"continue,stop" example:"continue"`
+	Stopped        bool              `json:"stopped" doc:"by on_error: what is behind was not read; send the file again once it is corrected"`
 	Bytes          int64             `json:"bytes" doc:"of the file as sent; 0 while it comes in" example:"12000000"`
 	ReadBytes      int64             `json:"read_bytes" example:"6000000"`
 	Claims         Fates             `json:"claims"`
@@ -79,8 +81,17 @@ func NewImport(i *store.Import, now time.Time) Import {
 	}
 	if i.StopOnError {
 		shown.OnError = onErrorStop
+		shown.Stopped = i.Claims.Rejected > 0 || i.PartFaults > 0
+	}
+	if bulk.IsInterrupted(i, now) {
+		shown.State = stateInterrupted
 	}
 	return shown
+}
+
+// isClosing tells whether the runner of an import that was cancelled still writes down what it found.
+func isClosing(i *store.Import, now time.Time) bool {
+	return i.State == store.ImportCancelled && i.LeasedUntil.After(now)
 }
 
 // importTypes are what a file may be said to be. It is told by its content.
@@ -130,7 +141,7 @@ func (a *API) importRoutes() []route {
 		{
 			method: http.MethodPost, path: "/v1/imports/{import_id}/cancel", id: "cancel-import", tag: "imports",
 			summary:     "Stop an import",
-			description: "What it has accepted stays. One that has ended stays as it is.",
+			description: "What it has accepted stays, and so does what it has found, up to there, in its rejects and faults. One that has ended stays as it is.",
 			params:      []param{one},
 			answers:     map[int]content{http.StatusOK: {text: "The import, ended", body: Import{}}},
 			faults:      []int{403, 404, 422},
@@ -149,7 +160,7 @@ func (a *API) importFileRoutes(one param) []route {
 		}
 	}
 	events := file("events", "watch-import", "Watch an import until it ends", []string{"text/event-stream"}, a.watchImport)
-	events.description = "Server-sent events: progress, at most twice a second, with the import as data; end, with the import as it ended."
+	events.description = "Server-sent events: progress, at most twice a second, with the import as data; end, with the import as it ended, or was interrupted."
 	events.faults = []int{404, 422}
 	events.answers[http.StatusOK] = content{text: "Events", media: []string{"text/event-stream"}}
 	rejects := file("rejects", "get-rejects", "Get what was rejected", importTypes()[:3], func(w http.ResponseWriter, r *http.Request) error {
@@ -255,34 +266,4 @@ func (a *API) cancelImport(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return reply(w, http.StatusOK, NewImport(&found, a.Now()))
-}
-
-// sendPart sends a file about an import that has ended.
-func (a *API) sendPart(w http.ResponseWriter, r *http.Request, kind store.PartKind) error {
-	found, err := a.importOf(r.Context(), r)
-	if err != nil {
-		return err
-	}
-	switch {
-	case kind == store.AcknowledgementPart && found.Format != "" && found.Format != "x12":
-		return newFault(http.StatusNotFound, "no-acknowledgement", "only X12 is acknowledged, and this file is not X12; see its rejects")
-	case !found.State.Ended():
-		return newFault(http.StatusConflict, "not-ended", "the import has not ended yet; watch its events")
-	case found.Forgotten:
-		return newFault(http.StatusGone, "forgotten", "files about an import are kept for 24 hours; send the file again to have them anew")
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), downloadTimeout) // the file is read by it
-	defer cancel()
-	file, err := a.Imports.Open(ctx, found.ID, kind)
-	if errors.Is(err, store.ErrNotFound) {
-		return newFault(http.StatusNotFound, "no-such-file", "the import ended before there was any such file; it may say why: see it, and its faults")
-	}
-	if err != nil {
-		return err
-	}
-	format, media := bulk.PartFormat(found.Format, kind)
-	return a.download(w, r, media, fmt.Sprintf("%s-%s.%s", kind, found.ID, format), func(_ context.Context, to io.Writer) error {
-		_, err := io.Copy(to, file)
-		return err
-	})
 }

@@ -62,24 +62,27 @@ func TestImportX12(t *testing.T) {
 }
 
 // A dry run counts and prices as the import would, and stores nothing; an import that is to stop at
-// the first claim that is rejected stores what stands before it, and nothing behind.
+// the first claim that is rejected stores what stands before it, and nothing behind, and says that it
+// stopped.
 func TestImportAsWanted(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		query, netFee string
 		claims        api.Fates
 		stored        int
+		stopped       bool
 	}{
-		{"?dry_run=true", "243.75", api.Fates{Read: 4, Accepted: 3, Rejected: 1}, 0},
-		{"?on_error=stop", "162.50", api.Fates{Read: 3, Accepted: 2, Rejected: 1}, 2},
-		{"?dry_run=true&on_error=stop", "162.50", api.Fates{Read: 3, Accepted: 2, Rejected: 1}, 0},
-		{"?on_error=continue", "243.75", api.Fates{Read: 4, Accepted: 3, Rejected: 1}, 3},
+		{"?dry_run=true", "243.75", api.Fates{Read: 4, Accepted: 3, Rejected: 1}, 0, false},
+		{"?on_error=stop", "162.50", api.Fates{Read: 3, Accepted: 2, Rejected: 1}, 2, true},
+		{"?dry_run=true&on_error=stop", "162.50", api.Fates{Read: 3, Accepted: 2, Rejected: 1}, 0, true},
+		{"?on_error=continue", "243.75", api.Fates{Read: 4, Accepted: 3, Rejected: 1}, 3, false},
 	} {
 		b := setup(t)
 		b.working()
 		sent := b.want(b.send(http.MethodPost, "/v1/imports"+tt.query, table("A", "B", "C!", "D"), "Content-Type: text/csv"), 202)
 		got := b.ended(sent.header.Get("Location"))
 		same(t, tt.query+": claims", got.Claims, tt.claims)
+		same(t, tt.query+": stopped", got.Stopped, tt.stopped)
 		if got.State != store.ImportDone || got.NetFee != tt.netFee || got.DryRun != strings.Contains(tt.query, "dry_run") {
 			t.Errorf("%s: got %+v, want it done with net fee %s", tt.query, got, tt.netFee)
 		}

@@ -401,7 +401,7 @@ func TestStopEndsTransfers(t *testing.T) {
 func TestImportOnTheWire(t *testing.T) {
 	t.Parallel()
 	i := store.Import{
-		Name: "x.csv", State: store.ImportRunning, StopOnError: true, Bytes: 3000, CreatedAt: time.Unix(0, 0).UTC(), StartedAt: time.Unix(10, 0).UTC(),
+		Name: "x.csv", State: store.ImportRunning, Kept: true, StopOnError: true, Bytes: 3000, CreatedAt: time.Unix(0, 0).UTC(), StartedAt: time.Unix(10, 0).UTC(),
 	}
 	i.ReadBytes = 1000
 	text, err := json.Marshal(api.NewImport(&i, time.Unix(20, 0)))
@@ -409,7 +409,7 @@ func TestImportOnTheWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	fates := `{"read":0,"accepted":0,"duplicate":0,"rejected":0}`
-	same(t, "import", string(text), fmt.Sprintf(`{"import_id":"00000000-0000-0000-0000-000000000000","name":"x.csv","state":"running","dry_run":false,"on_error":"stop",`+
+	same(t, "import", string(text), fmt.Sprintf(`{"import_id":"00000000-0000-0000-0000-000000000000","name":"x.csv","state":"running","dry_run":false,"on_error":"stop","stopped":false,`+
 		`"bytes":3000,"read_bytes":1000,"claims":%s,"lines":%s,"part_fault_count":0,"warnings":0,"net_fee":"0.00","bytes_per_second":100,"seconds_left":20,`+
 		`"created_at":"1970-01-01T00:00:00Z","started_at":"1970-01-01T00:00:10Z"}`, fates, fates))
 }

@@ -44,8 +44,9 @@ func (a *API) watchImport(w http.ResponseWriter, r *http.Request) error {
 	stopped := stopping(r.Context()).Done()
 	var sent Import
 	for at := time.Now(); ; {
-		if next := a.newEvent(&found); next != sent || found.State.Ended() || time.Since(at) >= stillEvery {
-			if err := sendEvent(w, &found, &next); err != nil || found.State.Ended() {
+		next, over := a.newEvent(&found)
+		if next != sent || over || time.Since(at) >= stillEvery {
+			if err := sendEvent(w, &next, over); err != nil || over {
 				return nil // a client that went away does not want to know
 			}
 			sent, at = next, time.Now()
@@ -63,23 +64,26 @@ func (a *API) watchImport(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// newEvent gives an import such that two are equal where nothing happened.
-func (a *API) newEvent(i *store.Import) Import {
+// newEvent gives an import such that two are equal where nothing happened, and whether it is the last
+// that there is to be told.
+func (a *API) newEvent(i *store.Import) (next Import, over bool) {
 	at := a.Now()
+	over = i.State.Ended() && !isClosing(i, at)
 	if i.State == store.ImportRunning {
 		at = at.Truncate(time.Second)
 	}
-	return NewImport(i, at)
+	next = NewImport(i, at)
+	return next, over || next.State == stateInterrupted
 }
 
 // sendEvent sends one event, at once.
-func sendEvent(w http.ResponseWriter, found *store.Import, next *Import) error {
+func sendEvent(w http.ResponseWriter, next *Import, over bool) error {
 	text, err := json.Marshal(next)
 	if err != nil {
 		return err
 	}
 	name := "progress"
-	if found.State.Ended() {
+	if over {
 		name = "end"
 	}
 	var event bytes.Buffer

@@ -21,6 +21,9 @@ const (
 	runners     = 2                // imports that one instance passes at once
 	lease       = 15 * time.Second // how long an import is thought to be alive after its last report
 	reportEvery = time.Second
+	// interruptedAfter is how long the lease of an import whose file is with its runner must be over for
+	// the runner to be given up: it gives itself up after a lease without a report.
+	interruptedAfter = 2 * lease
 	// receiveLease is how long a file is thought to come in after its last bytes: longer than the
 	// next may take. It is extended every holdEvery at most.
 	receiveLease = 2 * time.Minute

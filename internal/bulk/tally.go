@@ -115,17 +115,27 @@ type Pace struct {
 // minPaceTime is how long an import must have run for its pace to be told.
 const minPaceTime = time.Second
 
+// IsInterrupted tells whether an import that runs has no runner any more, and no server takes it up: who
+// has the file must import it again, which goes on with it. A runner gives up before that.
+func IsInterrupted(i *store.Import, now time.Time) bool {
+	return i.State == store.ImportRunning && !i.Kept && now.After(i.LeasedUntil.Add(interruptedAfter))
+}
+
 // PaceOf tells the pace of an import that runs or has ended, over all of its time.
 func PaceOf(i *store.Import, now time.Time) Pace {
-	if !i.FinishedAt.IsZero() {
+	over := i.State.Ended()
+	switch {
+	case !i.FinishedAt.IsZero():
 		now = i.FinishedAt
+	case IsInterrupted(i, now):
+		now, over = i.LeasedUntil, true
 	}
 	took := now.Sub(i.StartedAt)
 	if i.StartedAt.IsZero() || i.ReadBytes == 0 || took <= 0 || i.FinishedAt.IsZero() && took < minPaceTime {
 		return Pace{}
 	}
 	pace := Pace{BytesPerSecond: float64(i.ReadBytes) / took.Seconds()}
-	if left := i.Bytes - i.ReadBytes; left > 0 && !i.State.Ended() {
+	if left := i.Bytes - i.ReadBytes; left > 0 && !over {
 		pace.Left = time.Duration(float64(left) / pace.BytesPerSecond * float64(time.Second))
 	}
 	return pace
