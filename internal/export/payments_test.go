@@ -23,7 +23,7 @@ func TestPaymentFiles(t *testing.T) {
 		Cursor: 3, Key: key, ID: uuid.MustParse("5f0c3c8e-9d1b-8a62-b7aa-0b5b0f1f7f11"), NetFee: -3, RecordedAt: at,
 		Postings: []event.Posting{{ProviderNPI: "0000000006", NetFee: 8125}, {ProviderNPI: "1497775530", NetFee: -8128}},
 	}
-	open := payment.DeadLetter{ID: 7, MessageID: "=x", Reason: payment.ReasonMalformed, Error: "not JSON", ParkedAt: at, State: payment.LetterOpen}
+	open := payment.DeadLetter{ID: 7, MessageID: "=x", Reason: payment.ReasonMalformed, Error: "@not JSON", ParkedAt: at, State: payment.LetterOpen}
 	closed := payment.DeadLetter{
 		ID: 8, MessageID: key.String() + ".0", Ref: event.Ref{Key: key}, NetFee: 8125, Providers: []string{"0000000006", "1497775530"},
 		Reason: payment.ReasonFailed, Error: "<away>,\n\"off\"", Attempts: 8, ParkedAt: at, State: payment.LetterDiscarded,
@@ -47,13 +47,13 @@ func TestPaymentFiles(t *testing.T) {
 		},
 		{
 			"dead letters, CSV", "id,message_id,claim_id,version,net_fee,provider_npis,reason,error,attempts,parked_at,state,closed_by,closed_why,closed_at\n" +
-				"7,'=x,,,0.00,,malformed,not JSON,0,2026-03-28T12:00:00Z,open,,,\n" +
+				"7,'=x,,,0.00,,malformed,'@not JSON,0,2026-03-28T12:00:00Z,open,,,\n" +
 				"8,0199a1b2-7c1e-7d3a-9f4b-2a6c8e0d1f35.1.0,0199a1b2-7c1e-7d3a-9f4b-2a6c8e0d1f35,1,81.25,0000000006 1497775530,failed," +
 				"\"<away>,\n\"\"off\"\"\",8,2026-03-28T12:00:00Z,discarded,'@dana,'-,2026-03-28T12:00:00Z\n",
 			func(w *strings.Builder) error { return export.DeadLetters(w, export.CSV, each(nil, open, closed)) },
 		},
 		{
-			"dead letters, NDJSON", `{"id":7,"message_id":"=x","net_fee":"0.00","reason":"malformed","error":"not JSON","attempts":0,` +
+			"dead letters, NDJSON", `{"id":7,"message_id":"=x","net_fee":"0.00","reason":"malformed","error":"@not JSON","attempts":0,` +
 				`"parked_at":"2026-03-28T12:00:00Z","state":"open"}` + "\n" +
 				`{"id":8,"message_id":"0199a1b2-7c1e-7d3a-9f4b-2a6c8e0d1f35.1.0","claim_id":"0199a1b2-7c1e-7d3a-9f4b-2a6c8e0d1f35","version":1,` +
 				`"net_fee":"81.25","provider_npis":["0000000006","1497775530"],"reason":"failed","error":"<away>,\n\"off\"","attempts":8,` +

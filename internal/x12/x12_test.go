@@ -83,6 +83,29 @@ func check(t *testing.T, examples map[string]example) {
 	}
 }
 
+// A group may have as many sets as the limit says; each set behind them is refused, and the next
+// group begins anew.
+func TestGroupSetsAreBounded(t *testing.T) {
+	t.Parallel()
+	var sets []string
+	for n := range x12.MaxGroupSets + 2 {
+		sets = append(sets, set(n))
+	}
+	told := tell(t, strings.NewReader(whole(1, sets...)+whole(2, set(0))))
+	if len(told) != x12.MaxGroupSets+3 {
+		t.Fatalf("got %d parts, want a set each", len(told))
+	}
+	for n, got := range told {
+		want := good
+		if n == x12.MaxGroupSets || n == x12.MaxGroupSets+1 {
+			want = fmt.Sprintf("%s; too-many-sets ST at %d, line 1", good, 3+3*n)
+		}
+		if got != want {
+			t.Errorf("set %d: got %q, want %q", n, got, want)
+		}
+	}
+}
+
 // Sets come whole, in order, whatever stands around them; what is wrong with an envelope is told
 // behind what was in it.
 func TestEnvelopes(t *testing.T) {
