@@ -20,10 +20,11 @@ import (
 // The files of these tests.
 const (
 	fileClaims    = 6000
-	knownClaims   = 100 // of these, that are stored before
-	badEvery      = 97  // a claim that can not be accepted
-	importKills   = 20
-	maxImportTime = 400 * time.Millisecond // from the start of a run to its kill
+	knownClaims   = 100                    // of these, that are stored before
+	badEvery      = 97                     // a claim that can not be accepted
+	importKills   = 20                     // of a test, in as many files as it takes, but for
+	maxKillFiles  = importKills            // so many
+	maxImportTime = 400 * time.Millisecond // from the start of a run to its kill; half as long with each file that ends before
 	importTimeout = 120 * time.Second
 	maxSingleWait = 5 * time.Second // for a single claim beside imports
 )
@@ -137,6 +138,7 @@ func (s *system) claimrail(killAfter time.Duration, args ...string) (stdout, std
 // importBody is what these tests read of an import.
 type importBody struct {
 	ID     string `json:"import_id"`
+	Name   string `json:"name"`
 	State  string `json:"state"`
 	Error  string `json:"error"`
 	Claims fates  `json:"claims"`
@@ -166,13 +168,11 @@ func TestImportKilled(t *testing.T) {
 	t.Parallel()
 	random := newRandom(t)
 	s, h := newSystem(t), newHistory()
-	file := s.newImportFile(h, random, "january")
-	s.importUnderKills(random, file)
-	h.count(file)
+	files := s.importUnderKills(h, random)
 	s.start()
-	s.wantEnded(file)
-	if report := s.finish(h); int64(report.Settled) != file.want.Accepted+file.want.Duplicate {
-		t.Errorf("got %d claims settled, want %d", report.Settled, file.want.Accepted+file.want.Duplicate)
+	s.wantEnded(files)
+	if report := s.finish(h); int64(report.Settled) != goodOf(files) {
+		t.Errorf("got %d claims settled, want %d", report.Settled, goodOf(files))
 	}
 }
 
@@ -183,11 +183,9 @@ func TestImportKilledOnPostgres(t *testing.T) {
 	random := newRandom(t)
 	f, h := newFleet(t, 2), newHistory()
 	first, other := f.claims[0], f.claims[1]
-	typed := first.newImportFile(h, random, "january")
-	first.importUnderKills(random, typed)
-	h.count(typed)
+	typed := first.importUnderKills(h, random)
 	before := first.wantEnded(typed)
-	want, ids := typed.want.Accepted+typed.want.Duplicate, map[string]importFile{}
+	want, ids := goodOf(typed), map[string]importFile{}
 	var last string
 	for _, name := range []string{"february", "march"} {
 		sent := first.newImportFile(h, random, name).asNew()
@@ -214,24 +212,51 @@ func TestImportKilledOnPostgres(t *testing.T) {
 	}
 }
 
-// importUnderKills imports the file on the command line, with its first claims known before, and
-// kills that importKills times, unless it ends before.
-func (s *system) importUnderKills(random *rand.Rand, file importFile) {
+// importUnderKills imports files on the command line, and kills that importKills times: where the import
+// of one file ends before that, another follows. It gives the files.
+func (s *system) importUnderKills(h *history, random *rand.Rand) (files []importFile) {
+	s.Helper()
+	within := maxImportTime
+	for kills := 0; kills < importKills; within /= 2 {
+		if len(files) == maxKillFiles {
+			s.Fatalf("got %d kills in %d files, want %d", kills, len(files), importKills)
+		}
+		file := s.newImportFile(h, random, fmt.Sprintf("january-%d", len(files)))
+		kills += s.importKilled(random, file, within, importKills-kills)
+		h.count(file)
+		files = append(files, file)
+	}
+	return files
+}
+
+// goodOf counts the claims of the files that are stored in the end.
+func goodOf(files []importFile) (claims int64) {
+	for _, file := range files {
+		claims += file.want.Accepted + file.want.Duplicate
+	}
+	return claims
+}
+
+// importKilled imports a file, its first claims known before, and kills that at some moment within a
+// time, and again, so many times at most. It gives how often it did: less, where the import had ended.
+func (s *system) importKilled(random *rand.Rand, file importFile, within time.Duration, most int) (kills int) {
 	s.Helper()
 	if _, stderr, code := s.claimrail(0, "import", file.known()); code != 1 {
 		s.Fatalf("import of what is known: got exit code %d, want 1 for its bad claim: %s", code, stderr)
 	}
 	rejects := file.path + ".rejects"
-	kills := 0
 	var stdout, stderr string
-	code := -1
-	for ; code < 0; kills++ {
-		after := time.Duration(random.Int64N(int64(maxImportTime)))
-		if kills >= importKills {
+	for code := -1; code < 0; {
+		after := 1 + time.Duration(random.Int64N(int64(within)))
+		if kills == most {
 			after = 0
 		}
-		if stdout, stderr, code = s.claimrail(after, "import", file.path, "--json", "--rejects", rejects); code < 0 && after == 0 {
-			s.Fatalf("the import has not ended after %v: %s", importTimeout, stderr)
+		if stdout, stderr, code = s.claimrail(after, "import", file.path, "--json", "--rejects", rejects); code < 0 {
+			if kills++; after == 0 {
+				s.Fatalf("the import has not ended after %v: %s", importTimeout, stderr)
+			}
+		} else if code != 1 {
+			s.Fatalf("got exit code %d, want 1 for the bad claims: %s", code, stderr)
 		}
 		wantNoPHI(s, "what import writes", []byte(stdout+stderr))
 	}
@@ -240,12 +265,12 @@ func (s *system) importUnderKills(random *rand.Rand, file importFile) {
 			Claims, Accepted, Duplicates, Rejected int64
 		}
 	}
-	if err := json.Unmarshal([]byte(stdout), &report); err != nil || code != 1 || len(report.Files) != 1 {
-		s.Fatalf("got exit code %d, %q, %v, want 1 for the bad claims, and a report: %s", code, stdout, err, stderr)
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil || len(report.Files) != 1 {
+		s.Fatalf("got %q, %v, want a report: %s", stdout, err, stderr)
 	}
 	f := report.Files[0]
 	if got := (fates{f.Claims, f.Accepted, f.Duplicates, f.Rejected}); got != file.want && got != file.again() {
-		s.Errorf("after %d kills: got %+v, want %+v, or %+v", kills-1, got, file.want, file.again())
+		s.Errorf("after %d kills: got %+v, want %+v, or %+v", kills, got, file.want, file.again())
 	}
 	rows, err := os.ReadFile(rejects)
 	if err != nil {
@@ -256,29 +281,32 @@ func (s *system) importUnderKills(random *rand.Rand, file importFile) {
 			s.Errorf("claim %d: got it among the rejects %t, want %t", n, rejected, !rejected)
 		}
 	}
-	s.Logf("%d kills; %+v", kills-1, f)
+	s.Logf("%d kills; %+v", kills, f)
+	return kills
 }
 
-// wantEnded demands that the import of the file has the counts of a quiet day, and gives how many imports
-// there are: the one of its known claims in front, and behind it one for each that had come to its end and
-// was killed before it said so.
-func (s *system) wantEnded(file importFile) int {
+// wantEnded demands that the imports of each file have the counts of a quiet day, and gives how many there
+// are: one of the known claims in front, and behind that of the file one for each that had come to its end
+// and was killed before it said so.
+func (s *system) wantEnded(files []importFile) int {
 	s.Helper()
 	all := s.imports()
-	for i := range all {
-		want := file.again()
-		switch i {
-		case len(all) - 1:
-			continue
-		case len(all) - 2:
-			want = file.want
+	for _, file := range files {
+		want, known, own := file.want, 0, 0
+		for i := len(all) - 1; i >= 0; i-- { // the oldest first
+			switch all[i].Name {
+			case filepath.Base(file.known()):
+				known++
+			case filepath.Base(file.path):
+				if all[i].State != "done" || all[i].Claims != want {
+					s.Errorf("import %d of %d: got %+v, want %+v", i, len(all), all[i], want)
+				}
+				want, own = file.again(), own+1
+			}
 		}
-		if all[i].State != "done" || all[i].Claims != want {
-			s.Errorf("import %d of %d: got %+v, want %+v", i, len(all), all[i], want)
+		if known != 1 || own < 1 {
+			s.Errorf("got imports %+v, want one of %s and one at least of %s", all, file.known(), file.path)
 		}
-	}
-	if len(all) < 2 {
-		s.Errorf("got imports %+v, want two at least", all)
 	}
 	return len(all)
 }
@@ -289,22 +317,32 @@ func TestImportOnServerKilled(t *testing.T) {
 	t.Parallel()
 	random := newRandom(t)
 	s, h := newSystem(t), newHistory()
-	file := s.newImportFile(h, random, "february")
 	s.start()
-	s.awaitImport(s.upload(file.known(), http.StatusAccepted))
-	id := s.upload(file.path, http.StatusAccepted)
-	kills := 0
-	for ; kills < importKills && s.importState(id).State != "done"; kills++ {
-		<-time.After(time.Duration(random.Int64N(int64(maxImportTime))))
-		s.kill()
-		s.start()
+	var files []importFile
+	var id string
+	within := maxImportTime
+	for kills := 0; kills < importKills; within /= 2 { // where the import of one file ends before, another follows
+		if len(files) == maxKillFiles {
+			t.Fatalf("got %d kills in %d files, want %d", kills, len(files), importKills)
+		}
+		file := s.newImportFile(h, random, fmt.Sprintf("february-%d", len(files)))
+		files = append(files, file)
+		s.awaitImport(s.upload(file.known(), http.StatusAccepted))
+		id = s.upload(file.path, http.StatusAccepted)
+		for ; kills < importKills && s.importState(id).State != "done"; kills++ {
+			<-time.After(time.Duration(random.Int64N(int64(within))))
+			s.kill()
+			s.start()
+		}
+		s.accept(h, newForm(claim.ExternalKey, fmt.Sprintf("single-%d", len(files)), 100))
+		got := s.awaitImport(id)
+		if got.State != "done" || got.Claims != file.want {
+			t.Errorf("after %d kills: got %s %s, %+v, want %+v", kills, got.State, got.Error, got.Claims, file.want)
+		}
+		h.count(file)
+		t.Logf("%d kills so far; %+v", kills, got.Claims)
 	}
-	s.accept(h, newForm(claim.ExternalKey, "single", 100))
-	got := s.awaitImport(id)
-	if got.State != "done" || got.Claims != file.want {
-		t.Errorf("after %d kills: got %s %s, %+v, want %+v", kills, got.State, got.Error, got.Claims, file.want)
-	}
-	h.count(file)
+	file := files[len(files)-1]
 	faults := s.get("/v1/imports/" + id + "/faults")
 	if rows := bytes.Count(faults.body, []byte("\n")); int64(rows) != file.want.Rejected {
 		t.Errorf("got %d faults, want one of each of the %d bad claims", rows, file.want.Rejected)
@@ -315,10 +353,9 @@ func TestImportOnServerKilled(t *testing.T) {
 		t.Errorf("the same file again: got %+v, want all of it duplicate", again.Claims)
 	}
 	s.imports()
-	if report := s.finish(h); int64(report.Settled) != file.want.Accepted+file.want.Duplicate+1 {
-		t.Errorf("got %d claims settled, want %d", report.Settled, file.want.Accepted+file.want.Duplicate+1)
+	if report, want := s.finish(h), goodOf(files)+int64(len(files)); int64(report.Settled) != want {
+		t.Errorf("got %d claims settled, want %d", report.Settled, want)
 	}
-	t.Logf("%d kills; %+v", kills, got.Claims)
 }
 
 // upload sends a file, and gives the id of its import.
