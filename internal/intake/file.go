@@ -96,8 +96,11 @@ func (f *File) Format() Format { return f.format }
 // out to be damaged, *SyntaxError where nothing further can be read, and those of the source, wrapped.
 func (f *File) Next() (*Parcel, error) {
 	parcel, err := f.claims.Next()
-	if err != nil || f.again == nil || parcel.Draft == nil || !parcel.Draft.NamedBySource() || parcel.Draft.Source.FileSHA256 != f.named {
+	if err != nil || f.again == nil || parcel.Draft == nil || len(parcel.Refused) > 0 { // what is refused needs no name
 		return parcel, err
+	}
+	if !parcel.Draft.NamedBySource() || parcel.Draft.Source.FileSHA256 != f.named {
+		return parcel, nil
 	}
 	if f.inside == "" {
 		if f.inside, err = sumInside(f.again); err != nil {
