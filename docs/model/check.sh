@@ -41,6 +41,44 @@ cases=(
 )
 readonly cases
 
+# What the cases must be, whoever edits them: every pair of faults, no fault and each alone, every mutant.
+readonly faults=(CR BL PR DR UC)
+readonly mutants=(
+	SETTLE_ON_ACK NO_SWEEP NO_REPUBLISH SAME_MSGID NO_HWM TERM_NO_DLQ CURSOR NO_UNIQUE RANDOM_ID SELECT_ONLY
+)
+
+# demanded lists what must be searched, a line each: a mutant by its name, whatever faults it meets.
+demanded() {
+	local one other
+	echo "liveness|holds|"
+	for one in "${!faults[@]}"; do
+		echo "liveness|holds|${faults[one]}=1"
+		for ((other = one + 1; other < ${#faults[@]}; other++)); do
+			echo "safety|holds|${faults[one]}=1 ${faults[other]}=1"
+		done
+	done
+	printf 'fails|%s\n' "${mutants[@]}"
+}
+
+# listed lists the cases in the same way.
+listed() {
+	local kind want words each
+	for each in "${cases[@]}"; do
+		IFS='|' read -r _ kind want words <<<"$each"
+		if [[ $want == fails ]]; then
+			echo "fails|${words##*=1 }"
+		else
+			echo "$kind|$want|$words"
+		fi
+	done
+}
+
+if ! difference=$(diff <(demanded | sort) <(listed | sort)); then
+	printf '%s\n' "$difference" >&2
+	echo "model: not well: what is marked < must be among the cases and is not, what is marked > must not be" >&2
+	exit 1
+fi
+
 for tool in spin gcc timeout nproc; do
 	if ! command -v "$tool" >/dev/null; then
 		echo "model: $tool is not installed; on Debian: apt-get install spin gcc libc6-dev coreutils" >&2
@@ -142,4 +180,5 @@ if ((${#well[@]} != ${#cases[@]})); then
 	echo "model: not well: only ${#well[@]} of ${#cases[@]} cases are as they must be" >&2
 	exit 1
 fi
-echo "model: all ${#cases[@]} cases are as they must be, after $SECONDS s"
+pairs=$((${#faults[@]} * (${#faults[@]} - 1) / 2))
+echo "model: all ${#cases[@]} cases are as they must be, after $SECONDS s: $pairs pairs of faults, $((${#faults[@]} + 1)) cases of liveness, ${#mutants[@]} mutants"
