@@ -2,7 +2,7 @@ package simulate_test
 
 import (
 	"context"
-	"slices"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,11 +14,11 @@ import (
 )
 
 func newClaimsPlace() *place {
-	return &place{unavailable: store.ErrUnavailable, unknown: store.ErrUnknownOutcome}
+	return &place{name: "claims database", unavailable: store.ErrUnavailable, unknown: store.ErrUnknownOutcome}
 }
 
 func newLedgerPlace() *place {
-	return &place{unavailable: payment.ErrUnavailable, unknown: payment.ErrUnavailable}
+	return &place{name: "payments database", unavailable: payment.ErrUnavailable, unknown: payment.ErrUnavailable}
 }
 
 // written runs a transaction that has something to tell. One that is committed only later
@@ -41,9 +41,17 @@ type claimsLink struct{ *world }
 
 // Accept implements store.Accepter.
 func (l claimsLink) Accept(ctx context.Context, batch []store.Submission, now time.Time) ([]store.Outcome, error) {
-	return written(ctx, l.claimsAt, "accept", func() ([]store.Outcome, error) {
-		return l.claims.Accept(context.Background(), batch, now)
+	outcomes, err := written(ctx, l.claimsAt, "accept", func() ([]store.Outcome, error) {
+		outcomes, err := l.claims.Accept(context.Background(), batch, now)
+		l.accepted(actorOf(ctx), batch, outcomes)
+		return outcomes, err
 	})
+	if errors.Is(err, store.ErrUnknownOutcome) {
+		for i := range batch {
+			l.doubted[batch[i].Claim.ID] = true
+		}
+	}
+	return outcomes, err
 }
 
 // Claim reads a claim, as whoever asks for it does.
@@ -67,10 +75,9 @@ func (l claimsLink) Due(ctx context.Context, queue outbox.Queue, now time.Time, 
 // Apply implements outbox.Rows.
 func (l claimsLink) Apply(ctx context.Context, changes []outbox.Change, now time.Time) (int, error) {
 	return written(ctx, l.claimsAt, "apply", func() (int, error) {
+		before := l.generations(changes)
 		applied, err := l.claims.Apply(ctx, changes, now)
-		if applied > 0 && slices.ContainsFunc(changes, func(c outbox.Change) bool { return c.Move == outbox.Resend }) {
-			l.meet(resend)
-		}
+		l.resent(before)
 		l.hasSettled(changes)
 		return applied, err
 	})
@@ -92,6 +99,9 @@ func (l ledgerLink) Record(ctx context.Context, batch []event.ClaimAccepted, now
 			continue
 		}
 		return nil, actorOf(ctx).read(ctx, l.ledgerAt, "record poison", func() error {
+			if len(batch) > 1 {
+				l.meet(poisonAmong)
+			}
 			if panics {
 				panic("poison")
 			}
@@ -100,9 +110,7 @@ func (l ledgerLink) Record(ctx context.Context, batch []event.ClaimAccepted, now
 	}
 	return written(ctx, l.ledgerAt, "record", func() ([]payment.Verdict, error) {
 		verdicts, err := l.ledger.Record(ctx, batch, now)
-		if slices.Contains(verdicts, payment.Repeat) {
-			l.meet(repeat)
-		}
+		l.recorded(batch, verdicts)
 		return verdicts, err
 	})
 }
@@ -115,7 +123,9 @@ func (l ledgerLink) Fail(ctx context.Context, messageID string, now time.Time) (
 // Park implements payment.Recorder.
 func (l ledgerLink) Park(ctx context.Context, letter payment.DeadLetter) error {
 	return actorOf(ctx).write(ctx, l.ledgerAt, "park", func() error {
-		l.meet(deadLetter)
+		if !l.ledger.parked(letter.MessageID) && !l.parking(&letter) {
+			l.breach("message %s is parked for no reason: %s, %s", letter.MessageID, letter.Reason, letter.Error)
+		}
 		return l.ledger.Park(ctx, letter)
 	})
 }
@@ -154,6 +164,7 @@ func (l ledgerLink) Discard(ctx context.Context, id int64, decision payment.Deci
 		}
 		letter, err := l.ledger.Discard(ctx, id, decision)
 		if err == nil && letter.ClaimID != uuid.Nil && standing[0].State != event.Paid {
+			l.meet(writtenOff)
 			l.history.WriteOff(l.claims.byID[letter.ClaimID].Key)
 		}
 		return letter, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +47,7 @@ type machine struct {
 type process struct {
 	machine *machine
 	gone    bool // nothing that it does matters any more; guarded by world.mu
+	life    context.Context
 	end     context.CancelFunc
 
 	committer *store.Committer
@@ -69,8 +71,8 @@ func (m *machine) setClock(offset time.Duration) {
 	m.offset = offset
 }
 
-// run keeps an instance running, lets it die while things go wrong, and gives it the last
-// of its lives when they do not any more.
+// run keeps an instance running, lets it die while things go wrong, and begins a new life whenever
+// it is dead: also where it died within a step.
 func (m *machine) run(ctx context.Context) {
 	a := m.newActor(m.name, nil)
 	a.pause(ctx, a.upTo(100*time.Millisecond))
@@ -80,26 +82,23 @@ func (m *machine) run(ctx context.Context) {
 		if a.knobs.faulty > 0 {
 			life = min(life, a.upTo(longestLife))
 		}
-		a.pause(ctx, life)
-		if m.isCalm() {
-			<-ctx.Done()
-			break
+		a.pause(p.life, life)
+		if m.isCalm() && !m.isDead(p) { // it lives until the end, unless things go wrong again
+			<-p.life.Done()
+			a.pause(context.Background(), 0)
 		}
-		a.tell("dies", 0)
-		a.meet(crash)
-		m.kill(p)
+		if !m.isDead(p) {
+			a.tell("dies", 0)
+			m.kill(p)
+		}
 		a.pause(ctx, a.upTo(longestDowntime))
-	}
-	a.pause(context.Background(), 0)
-	if m.process != nil {
-		m.kill(m.process)
 	}
 }
 
 // start begins a life.
 func (m *machine) start(ctx context.Context) *process {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &process{machine: m, end: cancel}
+	p := &process{machine: m, life: ctx, end: cancel}
 	logger := slog.New(slog.DiscardHandler)
 	random := func(name string) (*actor, func() float64) {
 		a := m.newActor(m.name+" "+name, p)
@@ -113,19 +112,19 @@ func (m *machine) start(ctx context.Context) *process {
 	}
 	if m.service == claimProcess {
 		accepting, spread := random("committer")
-		p.committer = store.NewCommitter(claimsLink{m.world}, m.now, logger)
+		p.committer = store.NewCommitter(claimsLink{m.world}, m.clock("committer"), logger)
 		p.committer.Random = spread
 		relaying, relayed := random("relay")
 		sweeping, swept := random("sweep")
 		hinted, _ := random("hints")
 		pace := outbox.Config{
-			Rows: claimsLink{m.world}, Line: m.broker, Logger: logger, Now: m.now, Hold: m.knobs.hold,
+			Rows: claimsLink{m.world}, Line: m.broker, Logger: logger, Hold: m.knobs.hold,
 			Grace: time.Second, DeadEvery: 2 * time.Second,
 		}
-		pace.Random = relayed
+		pace.Random, pace.Now = relayed, m.clock("relay")
 		p.relay = outbox.NewRelay(pace)
 		p.committer.Committed = p.relay.Committed
-		pace.Random = swept
+		pace.Random, pace.Now = swept, m.clock("sweep")
 		p.sweep = outbox.NewSweep(pace)
 		begin(accepting, p.committer.Run)
 		begin(relaying, p.relay.Run)
@@ -135,7 +134,8 @@ func (m *machine) start(ctx context.Context) *process {
 		consuming, spread := random("consumer")
 		stats := &payment.Stats{}
 		p.consumer = &payment.Consumer{
-			Feed: m.broker, Ledger: ledgerLink{m.world}, Hinter: m.broker, Stats: stats, Logger: logger, Now: m.now, Random: spread,
+			Feed: m.broker, Ledger: ledgerLink{m.world}, Hinter: m.broker, Stats: stats, Logger: logger,
+			Now: m.clock("consumer"), Random: spread,
 		}
 		p.desk = &payment.Desk{Ledger: ledgerLink{m.world}, Hinter: m.broker, Stats: stats}
 		begin(consuming, p.consumer.Run)
@@ -186,11 +186,12 @@ func (w *world) living(a *actor, of service) *process {
 func (a *actor) send(ctx context.Context, nth int, other bool) (isKnown bool) {
 	made := a.common.forms[nth][map[bool]int{true: 1}[other]]
 	netFee := made.NetFee()
+	a.sent[nth] = true
 	p := a.living(a, claimProcess)
 	if p == nil {
 		return false
 	}
-	era := a.history.Attempt(made.Key, netFee)
+	era, isCalm := a.history.Attempt(made.Key, netFee), a.isSettledDown()
 	waiting, cancel := context.WithTimeout(ctx, time.Second+a.upTo(20*time.Second))
 	defer cancel()
 	outcome, err := p.committer.Submit(waiting, store.Submission{Claim: made})
@@ -210,17 +211,43 @@ func (a *actor) send(ctx context.Context, nth int, other bool) (isKnown bool) {
 	if err == nil && outcome.FirstLineID < 1 {
 		a.breach("claim %s is acknowledged with line id %d", made.ID, outcome.FirstLineID)
 	}
+	isKnown = verdict == checker.Acknowledged || errors.Is(err, store.ErrOtherClaim)
+	if !isKnown && (isCalm || a.knobs.faulty == 0) {
+		a.breach("claim %s is answered with %v, while nothing goes wrong", made.ID, err)
+	}
 	if verdict == checker.Acknowledged {
-		a.look(ctx, made.ID)
+		a.look(ctx, made.ID, outcome.FirstLineID)
 	}
 	a.history.Conclude(era, made.Key, netFee, verdict, checker.Receipt{ClaimID: made.ID.String(), NetFee: netFee})
-	return verdict == checker.Acknowledged || errors.Is(err, store.ErrOtherClaim)
+	return isKnown
 }
 
 // look has a client read a claim that was acknowledged just now: it is there, wherever it is read.
-func (a *actor) look(ctx context.Context, id uuid.UUID) {
-	if _, err := (claimsLink{a.world}).Claim(ctx, id); err != nil && !errors.Is(err, store.ErrUnavailable) {
+func (a *actor) look(ctx context.Context, id uuid.UUID, firstLine int64) {
+	record, err := (claimsLink{a.world}).Claim(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
+	case err != nil:
 		a.breach("claim %s is acknowledged, and reading it gives %v", id, err)
+	case record.FirstLineID != firstLine:
+		a.breach("claim %s is acknowledged with line id %d, and has %d", id, firstLine, record.FirstLineID)
+	}
+}
+
+// isSettledDown tells whether nothing that has gone wrong goes on any more.
+func (w *world) isSettledDown() bool {
+	return w.isCalm() && time.Since(w.claimsAt.slowUntil) > slowest && !w.claimsAt.committing && !slices.ContainsFunc(w.fleet, func(m *machine) bool { return m.process == nil })
+}
+
+// sendAgain has a client ask for each claim that anybody sent, when all is well again: it must be told.
+func (a *actor) sendAgain(ctx context.Context) {
+	if !a.await(longestDowntime+slowest+longCommit+checkEvery, a.isSettledDown) {
+		a.breach("a machine stays down, or a commit goes on, long after the last misfortune")
+	}
+	for nth := range a.common.forms {
+		if a.sent[nth] {
+			a.send(ctx, nth, false)
+		}
 	}
 }
 
@@ -275,7 +302,7 @@ func (a *actor) misfortunes(ctx context.Context) {
 		case 6:
 			a.broker.cut(a)
 		case 7:
-			a.broker.replay()
+			a.broker.replay(replayed)
 		case 8:
 			a.broker.repeat(a)
 		case 9:
@@ -284,13 +311,16 @@ func (a *actor) misfortunes(ctx context.Context) {
 	}
 }
 
-// decide has an operator decide on the open dead letters: most are sent again.
-func (a *actor) decide(ctx context.Context) {
+// decide has an operator decide on so many of 1000 open dead letters: most are sent again.
+func (a *actor) decide(ctx context.Context, ofThousand int) {
 	letters, err := a.ledger.DeadLetters(ctx, payment.LetterFilter{State: payment.LetterOpen})
 	if err != nil {
 		a.breach("list dead letters: %v", err)
 	}
 	for i := range letters {
+		if !a.chance(ofThousand) {
+			continue
+		}
 		p := a.living(a, payments)
 		if p == nil {
 			return
@@ -316,8 +346,8 @@ func (a *actor) decide(ctx context.Context) {
 // operator decides now and then while things go wrong.
 func (a *actor) operator(ctx context.Context) {
 	for ctx.Err() == nil && !a.isCalm() {
-		a.pause(ctx, min(a.upTo(15*time.Second), time.Until(a.calmAt)))
-		a.decide(ctx)
+		a.pause(ctx, min(a.upTo(3*time.Second), time.Until(a.calmAt)))
+		a.decide(ctx, 500)
 	}
 }
 

@@ -54,18 +54,24 @@ type entry struct {
 	deliveries int
 	dueAt      time.Time // zero: at once
 	answered   bool
+	again      fault    // why it is delivered again
+	isCopy     bool     // of another that is there
+	by         *process // that it was delivered to
 }
 
 // sent is a message id in the duplicate window.
 type sent struct {
 	at       time.Time
 	sequence uint64
+	by       *process // that sent it; nil: none of ours
 }
 
 // hint is a plain message on its way to claim-process.
 type hint struct {
 	dueAt  time.Time
 	answer event.Answer
+	sentAt time.Time
+	taken  *int // how often it was, and its copy
 }
 
 func newStream(w *world) *stream {
@@ -105,11 +111,13 @@ func (s *stream) Publish(ctx context.Context, messages []event.ClaimAccepted) []
 		results[i].Ref = messages[i].Ref
 		a.pause(ctx, a.upTo(500*time.Microsecond))
 		switch {
-		case a.isGone():
+		case a.isGone("publish"):
+			a.meetAt("publish", died)
 			results[i].Err = errGone
 		case ctx.Err() != nil:
 			results[i].Err = ctx.Err()
 		case s.isAway():
+			a.meetAt("publish", outage)
 			results[i].Err = errBroker
 		default:
 			s.take(a, &messages[i], &results[i])
@@ -126,26 +134,32 @@ func (s *stream) take(a *actor, message *event.ClaimAccepted, result *event.Publ
 		result.Err = err
 		return
 	}
+	s.sending(a, message)
 	id, fate := message.MessageID(), -1
-	if a.failing() {
+	switch focus := a.knobs.focus; {
+	case a.failing("publish"):
 		fate = a.random.IntN(5)
+	case (focus == "park" || focus == "term") && !a.isCalm() && a.chance(focused):
+		fate = 2 // what can not be read is parked at once
 	}
 	switch fate {
 	case 0:
 		a.tell("publish fails", 0)
+		a.meetAt("publish", fails)
 		result.Err = errBroker
 		return
 	case 1:
 		a.tell("publish: acknowledged, and lost", 0)
 		s.last++
-		s.recent[id] = sent{time.Now(), s.last}
+		s.recent[id] = sent{time.Now(), s.last, a.process}
+		s.lost[id] = lostByBroker
 		result.Sequence = s.last
 		return
 	case 2:
 		body = body[:a.random.IntN(len(body))]
 	case 3:
 		if a.chance(100) {
-			s.unsent = true
+			s.unsent, s.tooLarge[message.Key] = true, true
 			result.Err = errTooLarge
 			a.tell("publish: too large", 0)
 			return
@@ -153,8 +167,9 @@ func (s *stream) take(a *actor, message *event.ClaimAccepted, result *event.Publ
 	}
 	if before, found := s.recent[id]; found && time.Since(before.at) < duplicateWindow {
 		result.Sequence, result.Duplicate = before.sequence, true
+		s.meet(swallowed)
 	} else {
-		result.Sequence = s.append(id, body)
+		result.Sequence = s.append(a, id, body).sequence
 	}
 	a.tell("publish "+id, int(result.Sequence))
 	if fate == 4 {
@@ -162,12 +177,16 @@ func (s *stream) take(a *actor, message *event.ClaimAccepted, result *event.Publ
 	}
 }
 
-func (s *stream) append(id string, body []byte) uint64 {
+func (s *stream) append(a *actor, id string, body []byte) *entry {
 	s.last++
-	s.recent[id] = sent{time.Now(), s.last}
-	s.entries = append(s.entries, &entry{sequence: s.last, id: id, body: body, answered: s.last <= s.delivered})
+	s.recent[id] = sent{time.Now(), s.last, a.process}
+	e := &entry{sequence: s.last, id: id, body: body, answered: s.last <= s.delivered}
+	if e.answered {
+		s.lost[id] = passedOver
+	}
+	s.entries = append(s.entries, e)
 	s.wake()
-	return s.last
+	return e
 }
 
 // Progress implements outbox.Line, as package broker does: it is what notices a consumer that is ahead
@@ -175,7 +194,7 @@ func (s *stream) append(id string, body []byte) uint64 {
 func (s *stream) Progress(ctx context.Context) (floor, last uint64, err error) {
 	a := actorOf(ctx)
 	a.pause(ctx, a.upTo(time.Millisecond))
-	if err := s.unreached(ctx, a); err != nil {
+	if err := s.unreached(ctx, a, "progress"); err != nil {
 		return 0, 0, err
 	}
 	floor, last = s.last, s.last
@@ -192,21 +211,26 @@ func (s *stream) Progress(ctx context.Context) (floor, last uint64, err error) {
 	}
 	if s.ahead[a.process].See(s.delivered, s.last, time.Now()) {
 		a.tell("the consumer begins again", int(s.delivered))
-		s.replay()
+		s.replay(begunAgain)
 	}
 	a.tell("progress", int(floor))
 	return floor, last, nil
 }
 
 // unreached says why a call does not get to the broker.
-func (s *stream) unreached(ctx context.Context, a *actor) error {
+func (s *stream) unreached(ctx context.Context, a *actor, what string) error {
 	defer a.turns.Add(1)
 	switch {
-	case a.isGone():
+	case a.isGone(what):
+		a.meetAt(what, died)
 		return errGone
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case s.isAway() || a.failing():
+	case s.isAway():
+		a.meetAt(what, outage)
+		return errBroker
+	case a.failing(what):
+		a.meetAt(what, fails)
 		return errBroker
 	}
 	return nil
@@ -216,7 +240,7 @@ func (s *stream) unreached(ctx context.Context, a *actor) error {
 func (s *stream) Ask(ctx context.Context, question event.Question) (event.Answer, error) {
 	a := actorOf(ctx)
 	a.pause(ctx, a.upTo(time.Millisecond))
-	if err := s.unreached(ctx, a); err != nil {
+	if err := s.unreached(ctx, a, "ask"); err != nil {
 		return event.Answer{}, err
 	}
 	p := s.living(a, payments)
@@ -230,7 +254,7 @@ func (s *stream) Ask(ctx context.Context, question event.Question) (event.Answer
 		return event.Answer{}, err
 	}
 	a.pause(ctx, a.upTo(time.Millisecond))
-	if err := s.unreached(ctx, a); err != nil || there.isGone() {
+	if err := s.unreached(ctx, a, "answer"); err != nil || there.isGone("answer") {
 		return event.Answer{}, errors.Join(errNoAnswer, err)
 	}
 	return answer, nil
@@ -241,21 +265,32 @@ func (s *stream) Hint(ctx context.Context, answer event.Answer) error {
 	a := actorOf(ctx)
 	defer a.turns.Add(1)
 	a.pause(ctx, a.upTo(time.Millisecond))
-	if a.isGone() || ctx.Err() != nil || s.isAway() {
+	switch {
+	case a.isGone("hint"):
+		a.meetAt("hint", died)
+		return errBroker
+	case s.isAway():
+		a.meetAt("hint", outage)
+		return errBroker
+	case ctx.Err() != nil:
 		return errBroker
 	}
 	a.tell("hint", len(answer.Standings))
 	answer.Standings = slices.Clone(answer.Standings)
 	copies := 1
-	if a.failing() {
+	if a.failing("hint") {
 		copies = 2 * a.random.IntN(2)
 	}
+	for _, standing := range answer.Standings {
+		s.unhinted[standing.Key] = copies == 0
+	}
+	taken := new(int)
 	for range copies {
 		delay := a.upTo(maxHintDelay)
-		if a.failing() {
+		if a.failing("hint") {
 			delay = a.upTo(staleHintDelay)
 		}
-		s.hints = append(s.hints, hint{time.Now().Add(delay), answer})
+		s.hints = append(s.hints, hint{time.Now().Add(delay), answer, time.Now(), taken})
 	}
 	s.wake()
 	return nil
@@ -264,12 +299,13 @@ func (s *stream) Hint(ctx context.Context, answer event.Answer) error {
 // nextHint waits for a hint, and takes it.
 func (s *stream) nextHint(ctx context.Context) (event.Answer, error) {
 	a := actorOf(ctx)
-	for ctx.Err() == nil && !a.isGone() {
+	for ctx.Err() == nil && !a.isGone("hear") {
 		a.pause(ctx, 0)
 		var earliest time.Time
 		for i, h := range s.hints {
 			if !h.dueAt.After(time.Now()) {
 				s.hints = slices.Delete(s.hints, i, i+1)
+				s.hearing(&h)
 				a.tell("takes a hint", len(h.answer.Standings))
 				return h.answer, nil
 			}
@@ -294,7 +330,7 @@ func (s *stream) Fetch(ctx context.Context, limit int) ([]event.Delivery, error)
 	limit = min(limit, 1+a.random.IntN(8))
 	for {
 		a.pause(ctx, a.upTo(time.Millisecond))
-		if err := s.unreached(ctx, a); err != nil {
+		if err := s.unreached(ctx, a, "fetch"); err != nil {
 			return nil, err
 		}
 		var deliveries []event.Delivery
@@ -319,6 +355,7 @@ func (s *stream) deliver(a *actor, e *entry) event.Delivery {
 	e.deliveries++
 	s.delivered = max(s.delivered, e.sequence)
 	e.dueAt = time.Now().Add(ackWait)
+	s.delivering(a, e)
 	a.tell("fetch "+e.id, e.deliveries)
 	return event.Delivery{MessageID: e.id, Sequence: e.sequence, Attempt: e.deliveries, Body: e.body, Reply: reply{s, a, e}}
 }
@@ -359,12 +396,18 @@ func (r reply) answer(how string, effect func()) error {
 	defer a.turns.Add(1)
 	a.pause(context.Background(), a.upTo(200*time.Microsecond))
 	switch {
-	case a.isGone():
+	case a.isGone(how):
+		a.meetAt(how, died)
 		return errGone
 	case r.stream.isAway():
+		a.meetAt(how, outage)
 		return errBroker
-	case a.failing():
+	case a.failing(how):
 		a.tell(how+" is lost", 0)
+		a.meetAt(how, unheard)
+		if how != "nak" {
+			r.entry.again = unanswered
+		}
 		return [...]error{nil, errNotTheirs}[a.random.IntN(2)]
 	}
 	a.tell(how+" "+r.entry.id, 0)
@@ -398,7 +441,12 @@ func (s *stream) mayTerm(e *entry) {
 // Misfortunes of the broker.
 
 // wipe makes the stream anew, empty.
-func (s *stream) wipe() { s.entries, s.last, s.delivered, s.recent = nil, 0, 0, map[string]sent{} }
+func (s *stream) wipe() {
+	for _, e := range s.entries {
+		s.lose(e, wiped)
+	}
+	s.entries, s.last, s.delivered, s.recent = nil, 0, 0, map[string]sent{}
+}
 
 // cut loses the end of the stream, as a power cut does; new messages take the places. At times the
 // consumer loses nothing, and is ahead of what is left, by any number of messages.
@@ -410,7 +458,6 @@ func (s *stream) cut(a *actor) {
 		s.last = a.random.Uint64N(s.last)
 		if s.delivered > s.last {
 			a.tell("the consumer is ahead", int(s.delivered))
-			s.meet(consumerAhead)
 		}
 	} else {
 		s.last -= a.random.Uint64N(min(s.last, 5) + 1)
@@ -419,15 +466,19 @@ func (s *stream) cut(a *actor) {
 	s.entries = slices.DeleteFunc(s.entries, func(e *entry) bool {
 		if e.sequence > s.last {
 			delete(s.recent, e.id)
+			s.lose(e, cutOff)
 		}
 		return e.sequence > s.last
 	})
 }
 
 // replay delivers everything once more: the consumer is made anew.
-func (s *stream) replay() {
+func (s *stream) replay(why fault) {
 	s.delivered = 0
 	for _, e := range s.entries {
+		if e.answered && (e.deliveries > 0) == (why == replayed) {
+			e.again = why
+		}
 		e.answered, e.dueAt = false, time.Time{}
 	}
 	s.wake()
@@ -440,8 +491,11 @@ func (s *stream) repeat(a *actor) {
 	}
 	e := s.entries[a.random.IntN(len(s.entries))]
 	if a.chance(500) {
-		s.append(e.id, e.body)
+		s.append(a, e.id, e.body).isCopy = e.deliveries > 0
 		return
+	}
+	if e.answered && e.deliveries > 0 {
+		e.again = redelivered
 	}
 	e.answered, e.dueAt = false, time.Time{}
 	s.wake()
@@ -465,7 +519,7 @@ func (s *stream) forge(a *actor) {
 		panic(err)
 	}
 	s.forged[message.Key] = true
-	s.append("forged."+message.MessageID(), body)
+	s.append(a, "forged."+message.MessageID(), body)
 }
 
 var (

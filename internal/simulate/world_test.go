@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,7 @@ import (
 type world struct {
 	seed     uint64
 	knobs    knobs
-	calmAt   time.Time // from here on nothing goes wrong any more
+	calmAt   time.Time // from here on nothing goes wrong any more, or not before there are letters to decide on
 	claims   *claimsDatabase
 	ledger   *ledger
 	claimsAt *place
@@ -35,17 +36,20 @@ type world struct {
 	runs     sync.WaitGroup
 	common   *seeded
 	turns    atomic.Int64 // of actors; orders for the race detector what the clock has in order
+	marks
 
 	mu       sync.Mutex
 	actors   int64
 	settled  map[event.Key]bool // checked when they were settled
+	sent     map[int]bool       // forms that clients sent
 	forged   map[event.Key]bool // somebody else wrote messages of other amounts
 	unsent   bool               // a message was called too large
 	isCured  bool               // nothing is poison any more
+	isOver   bool               // whoever dies from here on is no fault
 	trace    uint64             // FNV-1a over the steps
 	steps    int
-	met      map[fault]int // how often what was meant to go wrong did
-	log      []string      // of the steps, if isTold
+	met      map[fault]int
+	log      []string // of the steps, if isTold
 	isTold   bool
 	breaches []string
 }
@@ -54,11 +58,26 @@ type world struct {
 type knobs struct {
 	claimsMachines, paymentsMachines int
 	clients, claimsEach              int
-	faulty                           int // of 1000 calls, how many go wrong
-	poison                           int // of 1000 claims, how many can not be recorded until somebody mends it
-	forge                            int // of 1000 misfortunes, how many are forged messages
+	faulty                           int    // of 1000 calls, how many go wrong
+	dying                            int    // of 1000 steps of a process, after how many it dies
+	focus                            string // the step at which most goes wrong
+	poison                           int    // of 1000 claims, how many can not be recorded until somebody mends it
+	forge                            int    // of 1000 misfortunes, how many are forged messages
 	hold                             time.Duration
 }
+
+// steps are the calls of databases and broker; those that few runs come to stand there twice.
+var steps = [...]string{
+	"accept", "claim", "due", "apply", "record", "record poison", "fail", "park", "standings", "redrive", "discard",
+	"publish", "progress", "ask", "answer", "fetch", "hint", "hear", "ack", "nak", "term",
+	"fail", "park", "discard", "term",
+}
+
+// stepsOfPoison are taken with messages that can not be recorded.
+var stepsOfPoison = [...]string{"record poison", "fail", "park", "term", "redrive", "discard"}
+
+// focused is of how many of 1000 calls of the step in focus one goes wrong, and after how many the process dies.
+const focused = 250
 
 func (w *world) isCalm() bool { return !time.Now().Before(w.calmAt) }
 
@@ -67,13 +86,6 @@ func (w *world) breach(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.breaches = append(w.breaches, fmt.Sprintf(format, args...))
-}
-
-// meet counts a fault that did occur.
-func (w *world) meet(what fault) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.met[what]++
 }
 
 // actor is one thread of what happens, with random numbers and instants of its own.
@@ -138,16 +150,34 @@ func (a *actor) upTo(longest time.Duration) time.Duration {
 }
 
 // failing tells whether a call goes wrong; in quiet times none does.
-func (a *actor) failing() bool { return !a.isCalm() && a.chance(a.knobs.faulty) }
+func (a *actor) failing(what string) bool {
+	ofThousand := a.knobs.faulty
+	if what == a.knobs.focus {
+		ofThousand = max(ofThousand, focused)
+	}
+	return !a.isCalm() && a.chance(ofThousand)
+}
 
-// isGone tells whether the actor's process has died: then nothing that it does matters.
-func (a *actor) isGone() bool {
+// isGone tells whether the actor's process has died: then nothing that it does matters. It is asked
+// between any two steps, and that is where a process may die, too: drawn by time alone, a death would
+// hardly ever come between two steps that follow one another at once.
+func (a *actor) isGone(what string) bool {
 	if a.process == nil {
 		return false
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.process.gone
+	if a.isDead(a.process) {
+		return true
+	}
+	ofThousand := a.knobs.dying
+	if what == a.knobs.focus {
+		ofThousand = focused
+	}
+	if a.isCalm() || !a.chance(ofThousand) {
+		return false
+	}
+	a.tell("dies within a step", 0)
+	a.process.machine.kill(a.process)
+	return true
 }
 
 // tell adds a step to the trace.
@@ -173,6 +203,7 @@ func (a *actor) tell(what string, result int) {
 
 // place is where a database can be reached, or not.
 type place struct {
+	name        string
 	unavailable error // what its callers are told while it is away
 	unknown     error // what they are told when nobody knows whether the commit went through
 	awayUntil   time.Time
@@ -183,6 +214,12 @@ type place struct {
 // errGone is what a dead process hears, if it hears anything.
 var errGone = errors.New("the process is dead")
 
+// slowCall is from when on a call of a database counts as slow; in quiet times it takes milliseconds.
+const slowCall = time.Second
+
+// slowest is how long the way to a slow database takes at most.
+const slowest = 8 * time.Second
+
 // longCommit bounds how long a commit goes on after its caller was told that nobody knows.
 const longCommit = 3 * time.Second
 
@@ -190,7 +227,7 @@ const longCommit = 3 * time.Second
 func (a *actor) latency(p *place) time.Duration {
 	a.turns.Add(1)
 	if time.Now().Before(p.slowUntil) {
-		return a.upTo(8 * time.Second)
+		return a.upTo(slowest)
 	}
 	return 20*time.Microsecond + a.upTo(2*time.Millisecond)
 }
@@ -198,12 +235,12 @@ func (a *actor) latency(p *place) time.Duration {
 // read calls a database without changing it.
 func (a *actor) read(ctx context.Context, p *place, what string, effect func() error) error {
 	defer a.turns.Add(1)
-	a.pause(ctx, a.latency(p))
-	switch err := a.barred(ctx, p); {
+	switch err := a.reach(ctx, p, what); {
 	case err != nil:
 		return err
-	case a.failing():
+	case a.failing(what):
 		a.tell(what+" fails", 0)
+		a.meetAt(what, fails)
 		return p.unavailable
 	}
 	err := effect()
@@ -211,14 +248,30 @@ func (a *actor) read(ctx context.Context, p *place, what string, effect func() e
 	return err
 }
 
+// reach goes all the way to a database.
+func (a *actor) reach(ctx context.Context, p *place, what string) error {
+	left := time.Now()
+	a.pause(ctx, a.latency(p))
+	err := a.barred(ctx, p, what)
+	if err == nil && time.Since(left) >= slowCall {
+		a.meetAt(what, slow)
+	}
+	return err
+}
+
 // barred says why a database can not be reached, if it can not.
-func (a *actor) barred(ctx context.Context, p *place) error {
+func (a *actor) barred(ctx context.Context, p *place, what string) error {
 	switch {
-	case a.isGone():
+	case a.isGone(what):
+		a.meetAt(what, died)
 		return fmt.Errorf("%w: %w", p.unavailable, errGone)
 	case ctx.Err() != nil:
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			a.meetAt(p.name, late)
+		}
 		return fmt.Errorf("%w: %w", p.unavailable, ctx.Err())
 	case time.Now().Before(p.awayUntil):
+		a.meetAt(what, dead)
 		return p.unavailable
 	}
 	return nil
@@ -228,25 +281,25 @@ func (a *actor) barred(ctx context.Context, p *place) error {
 // of the commit: because it was done, or because it will be done later.
 func (a *actor) write(ctx context.Context, p *place, what string, effect func() error) error {
 	defer a.turns.Add(1)
-	a.pause(ctx, a.latency(p))
-	for p.committing {
-		if err := a.barred(ctx, p); err != nil {
-			return err
-		}
-		a.pause(ctx, 5*time.Millisecond)
-	}
-	if err := a.barred(ctx, p); err != nil {
+	if err := a.reach(ctx, p, what); err != nil {
 		return err
 	}
+	for p.committing {
+		a.meetAt(what, locked)
+		a.pause(ctx, 5*time.Millisecond)
+		if err := a.barred(ctx, p, what); err != nil {
+			return err
+		}
+	}
 	isLost := false
-	if a.failing() {
+	if a.failing(what) {
 		switch a.random.IntN(3) {
 		case 0:
 			a.tell(what+" fails", 0)
+			a.meetAt(what, fails)
 			return p.unavailable
 		case 1:
 			a.commitLater(p, what, effect)
-			a.meet(commitInDoubt)
 			return p.unknown
 		case 2:
 			isLost = true
@@ -259,12 +312,16 @@ func (a *actor) write(ctx context.Context, p *place, what string, effect func() 
 	}
 	a.pause(ctx, a.latency(p)/2)
 	switch {
-	case a.isGone():
+	case a.isGone(what):
+		a.meetAt(what, diedAfter)
 		return fmt.Errorf("%w: %w", p.unknown, errGone)
 	case ctx.Err() != nil:
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			a.meetAt(p.name, lateAfter)
+		}
 		return fmt.Errorf("%w: %w", p.unknown, ctx.Err())
 	case isLost:
-		a.meet(commitInDoubt)
+		a.meetAt(what, doubt)
 		return p.unknown
 	}
 	return nil
@@ -279,7 +336,9 @@ func (a *actor) commitLater(p *place, what string, effect func() error) {
 	wait := a.upTo(longCommit)
 	a.runs.Go(func() {
 		late.pause(context.Background(), wait)
-		_ = effect()
+		if err := effect(); err == nil {
+			late.meetAt(what, doubtThen)
+		}
 		p.committing = false
 		late.tell(what, 3)
 	})
@@ -290,12 +349,12 @@ func newWorld(seed uint64, first *seeded) *world {
 	draw := rand.New(rand.NewPCG(seed, 0))
 	w := &world{
 		seed: seed, common: first, trace: 14695981039346656037,
-		calmAt: time.Now().Add(2*time.Second + time.Duration(draw.Int64N(int64(18*time.Second)))),
 		claims: newClaimsDatabase(first.secret), ledger: newLedger(), history: checker.NewHistory(),
-		settled: map[event.Key]bool{}, forged: map[event.Key]bool{}, met: map[fault]int{},
-		claimsAt: newClaimsPlace(), ledgerAt: newLedgerPlace(),
+		settled: map[event.Key]bool{}, sent: map[int]bool{}, forged: map[event.Key]bool{}, met: map[fault]int{},
+		claimsAt: newClaimsPlace(), ledgerAt: newLedgerPlace(), marks: newMarks(),
 	}
 	w.broker = newStream(w)
+	w.calmAt = time.Now().Add(2*time.Second + time.Duration(draw.Int64N(int64(18*time.Second))))
 	w.knobs = knobs{
 		claimsMachines: 1 + draw.IntN(2), paymentsMachines: 1 + draw.IntN(2),
 		clients: 1 + draw.IntN(3), claimsEach: 1 + draw.IntN(5),
@@ -303,6 +362,17 @@ func newWorld(seed uint64, first *seeded) *world {
 		poison: []int{0, 0, 100, 300}[draw.IntN(4)],
 		forge:  []int{0, 0, 0, 150}[draw.IntN(4)],
 		hold:   []time.Duration{-1, 0, 100 * time.Millisecond}[draw.IntN(3)],
+		dying:  []int{0, 1, 5, 20}[draw.IntN(4)],
+		focus:  steps[draw.IntN(len(steps))],
+	}
+	if w.knobs.faulty == 0 { // then nothing goes wrong at all
+		w.knobs.dying, w.knobs.focus = 0, ""
+	}
+	if slices.Contains(stepsOfPoison[:], w.knobs.focus) {
+		w.knobs.poison = 300
+	}
+	if w.knobs.poison > 0 { // parking takes payment.MaxAttempts, and is to be met by misfortunes, too
+		w.calmAt = w.calmAt.Add(time.Duration(draw.Int64N(int64(15 * time.Second))))
 	}
 	return w
 }
@@ -311,9 +381,16 @@ func newWorld(seed uint64, first *seeded) *world {
 // over it.
 func (w *world) isPoison(key event.Key) (poison, panics bool) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	isCured := w.isCured
+	w.mu.Unlock()
+	poison, panics = w.drawnPoison(key)
+	return poison && !isCured, panics
+}
+
+// drawnPoison tells whether a claim is poison until somebody mends it.
+func (w *world) drawnPoison(key event.Key) (poison, panics bool) {
 	drawn := rand.New(rand.NewPCG(w.seed, uint64(key.ClaimID[0])<<8|uint64(key.ClaimID[1])))
-	poison = !w.isCured && drawn.IntN(1000) < w.knobs.poison
+	poison = drawn.IntN(1000) < w.knobs.poison
 	return poison, drawn.IntN(2) == 0
 }
 
@@ -331,6 +408,9 @@ func (w *world) hasSettled(changes []outbox.Change) {
 			continue
 		}
 		w.settled[key] = true
+		if w.unhinted[key] {
+			w.meet(hintLost)
+		}
 		if standing := w.ledger.standing(key); standing.State != event.Paid || standing.NetFee != k.NetFee() {
 			w.breach("claim %s of %v is settled, and payments has %s of %v", key, k.NetFee(), standing.State, standing.NetFee)
 		}
