@@ -106,6 +106,7 @@ func (r *Relay) await(ctx context.Context) error {
 		case <-r.wake:
 			return nil
 		case <-poll.C:
+			r.awake()
 			return nil
 		case <-r.handed.arrived:
 		}
@@ -113,6 +114,7 @@ func (r *Relay) await(ctx context.Context) error {
 		case <-r.wake:
 			return nil
 		case <-poll.C:
+			r.awake()
 			return nil
 		default:
 		}
@@ -122,6 +124,14 @@ func (r *Relay) await(ctx context.Context) error {
 		if err := r.forward(ctx); err != nil {
 			return err
 		}
+	}
+}
+
+// awake takes a Wake, if there is one: the reading that comes now is the one that it asks for.
+func (r *Relay) awake() {
+	select {
+	case <-r.wake:
+	default:
 	}
 }
 

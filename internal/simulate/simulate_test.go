@@ -119,20 +119,34 @@ func TestSameSeedSameTrace(t *testing.T) {
 		count = 10
 	}
 	for seed := range count {
-		one, two := forms.run(t, seed, true), forms.run(t, seed, true)
-		for i := range min(len(one.log), len(two.log)) {
-			if one.log[i] != two.log[i] {
-				t.Fatalf("seed %d, step %d:\n once %s\ntwice %s", seed, i, one.log[i], two.log[i])
-			}
-		}
-		if one.trace != two.trace || one.steps != two.steps {
-			t.Fatalf("seed %d: once %d steps, trace %x; twice %d steps, trace %x", seed, one.steps, one.trace, two.steps, two.trace)
-		}
-		if other, found := seen[one.trace]; found {
+		once := forms.twice(t, seed)
+		if other, found := seen[once.trace]; found {
 			t.Errorf("seeds %d and %d have the same trace", other, seed)
 		}
-		seen[one.trace] = seed
+		seen[once.trace] = seed
 	}
+	// In these a Wake and the poll of a relay come at the same instant, and which is taken is not drawn by the seed.
+	for _, seed := range []uint64{1504, 2665, 8210} {
+		for range 4 {
+			forms.twice(t, seed)
+		}
+	}
+}
+
+// twice runs a seed twice, and wants the same steps.
+func (s *seeded) twice(t *testing.T, seed uint64) (once *world) {
+	t.Helper()
+	once = s.run(t, seed, true)
+	twice := s.run(t, seed, true)
+	for i := range min(len(once.log), len(twice.log)) {
+		if once.log[i] != twice.log[i] {
+			t.Fatalf("seed %d, step %d:\n once %s\ntwice %s", seed, i, once.log[i], twice.log[i])
+		}
+	}
+	if once.trace != twice.trace || once.steps != twice.steps {
+		t.Fatalf("seed %d: once %d steps, trace %x; twice %d steps, trace %x", seed, once.steps, once.trace, twice.steps, twice.trace)
+	}
+	return once
 }
 
 // newSeeded makes the claims that clients send: as many as the largest run has.
