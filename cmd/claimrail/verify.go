@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/claimrail/claimrail/internal/event"
 	"github.com/claimrail/claimrail/internal/payment"
 	"github.com/claimrail/claimrail/internal/verify"
 )
@@ -105,8 +104,8 @@ func (noPayments) Payments(context.Context) iter.Seq2[payment.Payment, error] {
 }
 
 // Parked implements payment.Snapshot.
-func (noPayments) Parked(context.Context) iter.Seq2[event.Key, error] {
-	return func(func(event.Key, error) bool) {}
+func (noPayments) Parked(context.Context) iter.Seq2[payment.Parked, error] {
+	return func(func(payment.Parked, error) bool) {}
 }
 
 // Close implements payment.Snapshot.

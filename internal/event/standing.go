@@ -28,6 +28,8 @@ type Standing struct {
 	NetFee     money.Cents `json:"net_fee"`          // of Paid: the amount on record
 	RecordedAt time.Time   `json:"recorded_at"`      // of Paid
 	Reason     string      `json:"reason,omitempty"` // of Dead and Discarded; no PHI
+	// WrittenOff, of Paid: an operator wrote it off too. Only a fault makes both true.
+	WrittenOff bool `json:"written_off,omitempty"`
 }
 
 // MaxAsked is how many claims one question may name.

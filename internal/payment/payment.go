@@ -206,8 +206,14 @@ type Ledger interface {
 type Snapshot interface {
 	// Payments gives every payment, ascending by the bytes of the claim id, then version.
 	Payments(ctx context.Context) iter.Seq2[Payment, error]
-	// Parked gives the keys of claims with an open dead letter or a tombstone,
-	// ascending, each once.
-	Parked(ctx context.Context) iter.Seq2[event.Key, error]
+	// Parked gives the claims with an open dead letter or a tombstone, ascending by
+	// key, each once.
+	Parked(ctx context.Context) iter.Seq2[Parked, error]
 	Close() error
+}
+
+// Parked is a claim that waits for an operator, or that one wrote off.
+type Parked struct {
+	event.Key
+	WrittenOff bool // it has a tombstone; else an open dead letter and no more
 }

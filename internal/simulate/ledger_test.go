@@ -328,16 +328,16 @@ func (l *ledger) Snapshot(context.Context) (payment.Snapshot, error) {
 		moment.payments = append(moment.payments, paid)
 	}
 	slices.SortFunc(moment.payments, func(a, b payment.Payment) int { return byKey(a.Key, b.Key) })
-	parked := map[event.Key]bool{}
-	for key := range l.tombstones {
-		parked[key] = true
-	}
+	parked := map[event.Key]payment.Parked{}
 	for _, letter := range l.letters {
 		if letter.State == payment.LetterOpen && letter.ClaimID != uuid.Nil {
-			parked[letter.Key] = true
+			parked[letter.Key] = payment.Parked{Key: letter.Key}
 		}
 	}
-	moment.parked = slices.SortedFunc(maps.Keys(parked), byKey)
+	for key := range l.tombstones {
+		parked[key] = payment.Parked{Key: key, WrittenOff: true}
+	}
+	moment.parked = slices.SortedFunc(maps.Values(parked), func(a, b payment.Parked) int { return byKey(a.Key, b.Key) })
 	return moment, nil
 }
 
@@ -348,7 +348,7 @@ func byKey(a, b event.Key) int {
 // ledgerMoment is a ledger at one moment.
 type ledgerMoment struct {
 	payments []payment.Payment
-	parked   []event.Key
+	parked   []payment.Parked
 }
 
 // Payments implements payment.Snapshot.
@@ -357,7 +357,7 @@ func (m *ledgerMoment) Payments(context.Context) iter.Seq2[payment.Payment, erro
 }
 
 // Parked implements payment.Snapshot.
-func (m *ledgerMoment) Parked(context.Context) iter.Seq2[event.Key, error] { return each(m.parked) }
+func (m *ledgerMoment) Parked(context.Context) iter.Seq2[payment.Parked, error] { return each(m.parked) }
 
 // Close implements payment.Snapshot.
 func (m *ledgerMoment) Close() error { return nil }

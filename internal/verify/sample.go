@@ -158,6 +158,6 @@ func (s *Sampler) breaches(c *store.Record, standing *event.Standing) []int {
 	must(settlementHasPayment, c.Payment.State != store.PaymentPaid || paid && standing.PaymentID == c.Payment.PaymentID)
 	must(paidByClaim, !paid || standing.NetFee == c.NetFee)
 	must(paymentID, !paid || standing.PaymentID == payment.ID(key))
-	must(writtenOff, c.Payment.State != store.PaymentDiscarded || standing.State == event.Discarded)
+	must(writtenOff, !standing.WrittenOff && (c.Payment.State != store.PaymentDiscarded || standing.State == event.Discarded))
 	return broken
 }

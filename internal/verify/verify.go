@@ -26,7 +26,9 @@
 //   - An open dead letter of a claim that is in flight, or settled: the sweep has not
 //     asked yet; or the letter is a conflict with the payment that stands.
 //   - A tombstone of a claim that is in flight: likewise. The other way round it is a
-//     breach: a claim is written off only on payments' word, and tombstones stay.
+//     breach: a claim is written off only on payments' word, and tombstones stay. A
+//     tombstone and a payment of one claim are a breach in whatever order they came, for
+//     each keeps the other out.
 //
 // A claim has one version here, the one that is stored. Once there are replacements, what
 // earlier versions were paid will have to be known to claims as well.
@@ -132,7 +134,8 @@ type found struct {
 	before *payment.Payment  // nil: there was none
 	claim  *store.Audited    // nil: there is none
 	after  []payment.Payment // should be one at most
-	parked bool              // it has an open dead letter or a tombstone
+	// writtenOff: it has a tombstone. One with an open dead letter only may be in any place.
+	writtenOff bool
 }
 
 // walk joins the views by key, ascending, and inspects what each key has. Each view
@@ -146,7 +149,7 @@ func (a *audit) walk(ctx context.Context, opened views) error {
 	before := read(ctx, &readers, "earlier payments", opened.before.Payments(ctx), paymentKey)
 	claims := read(ctx, &readers, "claims", opened.claims.Claims(ctx), func(c *store.Audited) event.Key { return c.Key })
 	after := read(ctx, &readers, "payments", opened.after.Payments(ctx), paymentKey)
-	parked := read(ctx, &readers, "parked claims", opened.parked.Parked(ctx), func(k *event.Key) event.Key { return *k })
+	parked := read(ctx, &readers, "parked claims", opened.parked.Parked(ctx), func(p *payment.Parked) event.Key { return p.Key })
 	var one found
 	for {
 		key, more := least(before.head, claims.head, after.head, parked.head)
@@ -170,7 +173,7 @@ func (a *audit) walk(ctx context.Context, opened views) error {
 			one.after = append(one.after, *next)
 		}
 		for next := parked.take(key); next != nil; next = parked.take(key) {
-			one.parked = true
+			one.writtenOff = one.writtenOff || next.WrittenOff
 		}
 		a.inspect(&one)
 	}

@@ -245,7 +245,7 @@ func testDiscardPaid(t *testing.T, s *suite) {
 	s.record([]event.ClaimAccepted{claim(1, 1)}, payment.Repeat)
 	snapshot := s.snapshot()
 	defer func() { _ = snapshot.Close() }()
-	s.same("parked claims", collect(s, snapshot.Parked(t.Context())), []event.Key(nil))
+	s.same("parked claims", collect(s, snapshot.Parked(t.Context())), []payment.Parked(nil))
 }
 
 // testLetterWithoutClaim proves that a body that names no claim can be kept, can
@@ -270,7 +270,7 @@ func testLetterWithoutClaim(t *testing.T, s *suite) {
 	s.same("the other letter", s.letterOf(other.MessageID).State, payment.LetterOpen)
 	snapshot := s.snapshot()
 	defer func() { _ = snapshot.Close() }()
-	s.same("parked claims", collect(s, snapshot.Parked(t.Context())), []event.Key(nil))
+	s.same("parked claims", collect(s, snapshot.Parked(t.Context())), []payment.Parked(nil))
 }
 
 // testDecisionErrors proves the errors of decisions, and that a refused one

@@ -61,7 +61,8 @@ func testStandingsBounds(t *testing.T, s *suite) {
 }
 
 // testSnapshotSorted proves that payments and parked claims come ascending by the
-// bytes of the claim id, then version, each once, and that a reader may stop early.
+// bytes of the claim id, then version, each once, that a tombstone is told from an open letter, and
+// that a reader may stop early.
 func testSnapshotSorted(t *testing.T, s *suite) {
 	high := claim(255, 1) // bytes, not signed numbers, decide
 	second := claim(7, 2)
@@ -89,7 +90,7 @@ func testSnapshotSorted(t *testing.T, s *suite) {
 	s.same("payments", collect(s, snapshot.Payments(t.Context())),
 		[]payment.Payment{paid(claim(1, 1)), paid(claim(7, 1)), paid(second), paid(tenth), paid(high)})
 	s.same("parked", collect(s, snapshot.Parked(t.Context())),
-		[]event.Key{claim(10, 1).Key, deadSecond.Key, written.Key})
+		[]payment.Parked{{Key: claim(10, 1).Key}, {Key: deadSecond.Key}, {Key: written.Key, WrittenOff: true}})
 	for got, err := range snapshot.Payments(t.Context()) {
 		if err != nil {
 			t.Fatalf("read: %v", err)
@@ -109,12 +110,12 @@ func testSnapshotConsistent(t *testing.T, s *suite) {
 	s.record([]event.ClaimAccepted{claim(2, 1)}, payment.Recorded)
 	s.park(letter(claim(3, 1), payment.ReasonFailed))
 	s.same("payments before", collect(s, before.Payments(t.Context())), []payment.Payment{paid(claim(1, 1))})
-	s.same("parked before", collect(s, before.Parked(t.Context())), []event.Key(nil))
+	s.same("parked before", collect(s, before.Parked(t.Context())), []payment.Parked(nil))
 
 	after := s.snapshot()
 	defer func() { _ = after.Close() }()
 	s.same("payments after", collect(s, after.Payments(t.Context())), []payment.Payment{paid(claim(1, 1)), paid(claim(2, 1))})
-	s.same("parked after", collect(s, after.Parked(t.Context())), []event.Key{claim(3, 1).Key})
+	s.same("parked after", collect(s, after.Parked(t.Context())), []payment.Parked{{Key: claim(3, 1).Key}})
 }
 
 // testPing proves that a ledger can be asked whether it works, and says when it

@@ -85,31 +85,32 @@ func scanPosting(rows pgx.Rows) (seq int64, paid payment.Payment, err error) {
 }
 
 // Parked implements payment.Snapshot.
-func (s *snapshot) Parked(ctx context.Context) iter.Seq2[event.Key, error] {
+func (s *snapshot) Parked(ctx context.Context) iter.Seq2[payment.Parked, error] {
 	const query = `
-SELECT claim_id, version FROM dead_letters WHERE state = 'open' AND claim_id IS NOT NULL
-UNION
-SELECT claim_id, version FROM tombstones
-ORDER BY claim_id, version`
-	return func(yield func(event.Key, error) bool) {
+SELECT claim_id, version, bool_or(written_off) FROM (
+    SELECT claim_id, version, FALSE AS written_off FROM dead_letters WHERE state = 'open' AND claim_id IS NOT NULL
+    UNION ALL
+    SELECT claim_id, version, TRUE FROM tombstones
+) AS parked GROUP BY claim_id, version ORDER BY claim_id, version`
+	return func(yield func(payment.Parked, error) bool) {
 		rows, err := s.view.Query(ctx, query)
 		if err != nil {
-			yield(event.Key{}, fmt.Errorf("read parked claims: %w", explain(err)))
+			yield(payment.Parked{}, fmt.Errorf("read parked claims: %w", explain(err)))
 			return
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var key event.Key
-			if err := rows.Scan((*[16]byte)(&key.ClaimID), &key.Version); err != nil {
-				yield(event.Key{}, fmt.Errorf("read parked claims: %w", explain(err)))
+			var parked payment.Parked
+			if err := rows.Scan((*[16]byte)(&parked.ClaimID), &parked.Version, &parked.WrittenOff); err != nil {
+				yield(payment.Parked{}, fmt.Errorf("read parked claims: %w", explain(err)))
 				return
 			}
-			if !yield(key, nil) {
+			if !yield(parked, nil) {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(event.Key{}, fmt.Errorf("read parked claims: %w", explain(err)))
+			yield(payment.Parked{}, fmt.Errorf("read parked claims: %w", explain(err)))
 		}
 	}
 }

@@ -73,6 +73,7 @@ func scanStanding(rows pgx.Rows, keys []event.Key, standings []event.Standing) e
 		standing.PaymentID = *paymentID
 		standing.NetFee = *netFee
 		standing.RecordedAt = recordedAt.UTC()
+		standing.WrittenOff = discarded != nil
 	case discarded != nil:
 		standing.State, standing.Reason = event.Discarded, *discarded
 	case dead != nil:

@@ -71,6 +71,7 @@ func scanStanding(rows *sql.Rows, keys []event.Key, standings []event.Standing) 
 		standing.PaymentID = paymentID.UUID
 		standing.NetFee = money.Cents(netFee.Int64)
 		standing.RecordedAt = sqlitefile.Time(recordedAt.Int64)
+		standing.WrittenOff = discarded.Valid
 	case discarded.Valid:
 		standing.State, standing.Reason = event.Discarded, discarded.String
 	case dead.Valid:
