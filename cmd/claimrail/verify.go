@@ -108,5 +108,10 @@ func (noPayments) Parked(context.Context) iter.Seq2[payment.Parked, error] {
 	return func(func(payment.Parked, error) bool) {}
 }
 
+// Strays implements payment.Snapshot.
+func (noPayments) Strays(context.Context) iter.Seq2[payment.Stray, error] {
+	return func(func(payment.Stray, error) bool) {}
+}
+
 // Close implements payment.Snapshot.
 func (noPayments) Close() error { return nil }

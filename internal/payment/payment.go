@@ -209,7 +209,15 @@ type Snapshot interface {
 	// Parked gives the claims with an open dead letter or a tombstone, ascending by
 	// key, each once.
 	Parked(ctx context.Context) iter.Seq2[Parked, error]
+	// Strays gives the postings of no payment, in no order.
+	Strays(ctx context.Context) iter.Seq2[Stray, error]
 	Close() error
+}
+
+// Stray is a posting of no payment.
+type Stray struct {
+	PaymentSeq int64 // the number of the payment that it is said to be of
+	event.Posting
 }
 
 // Parked is a claim that waits for an operator, or that one wrote off.

@@ -349,15 +349,24 @@ func (d *claimsDatabase) Close() error { return nil }
 func (d *claimsDatabase) Snapshot(context.Context) (store.Snapshot, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	moment := &claimsMoment{}
+	moment := &claimsMoment{rows: map[store.Table]int64{}}
 	for _, k := range d.claims {
 		audited := store.Audited{
 			Key: event.Key{ClaimID: k.ID, Version: k.Version}, Identity: k.Key, NetFee: k.NetFee(), LineCount: len(k.Lines),
-			Shares: k.Shares(), Settled: k.row == nil, PaymentID: k.settlement.PaymentID,
+			Shares: k.Shares(), Listed: k.Shares(), Settled: k.row == nil, PaymentID: k.settlement.PaymentID,
+		}
+		for i := range audited.Listed {
+			audited.Listed[i].Lines = 0
 		}
 		if k.row != nil {
 			audited.InOutbox, audited.OutboxNetFee = k.row.State, k.row.NetFee
+			audited.OutboxPostings = new(store.EncodePostings(k.row.Postings))
+			moment.rows[store.Outbox]++
+		} else {
+			moment.rows[store.Settlements]++
 		}
+		moment.rows[store.Lines] += int64(len(k.Lines))
+		moment.rows[store.ClaimProviders] += int64(len(audited.Listed))
 		moment.claims = append(moment.claims, audited)
 	}
 	slices.SortFunc(moment.claims, func(a, b store.Audited) int { return bytes.Compare(a.ClaimID[:], b.ClaimID[:]) })
@@ -369,12 +378,26 @@ func (d *claimsDatabase) Snapshot(context.Context) (store.Snapshot, error) {
 
 // claimsMoment is a claims database at one moment.
 type claimsMoment struct {
+	rows   map[store.Table]int64
 	claims []store.Audited
 	totals []store.ProviderTotal
 }
 
 // Claims implements store.Snapshot.
 func (m *claimsMoment) Claims(context.Context) iter.Seq2[store.Audited, error] { return each(m.claims) }
+
+// Rows implements store.Snapshot.
+func (m *claimsMoment) Rows(_ context.Context, table store.Table) (int64, error) {
+	if !slices.Contains([]store.Table{store.Outbox, store.Settlements, store.Lines, store.ClaimProviders}, table) {
+		return 0, fmt.Errorf("no table %q", table)
+	}
+	return m.rows[table], nil
+}
+
+// Strays implements store.Snapshot. Nothing can be of a claim that is not there.
+func (m *claimsMoment) Strays(context.Context, store.Table) iter.Seq2[store.Stray, error] {
+	return each([]store.Stray(nil))
+}
 
 // Totals implements store.Snapshot.
 func (m *claimsMoment) Totals(context.Context) iter.Seq2[store.ProviderTotal, error] {

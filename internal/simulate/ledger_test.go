@@ -357,7 +357,14 @@ func (m *ledgerMoment) Payments(context.Context) iter.Seq2[payment.Payment, erro
 }
 
 // Parked implements payment.Snapshot.
-func (m *ledgerMoment) Parked(context.Context) iter.Seq2[payment.Parked, error] { return each(m.parked) }
+func (m *ledgerMoment) Parked(context.Context) iter.Seq2[payment.Parked, error] {
+	return each(m.parked)
+}
+
+// Strays implements payment.Snapshot.
+func (m *ledgerMoment) Strays(context.Context) iter.Seq2[payment.Stray, error] {
+	return each([]payment.Stray(nil))
+}
 
 // Close implements payment.Snapshot.
 func (m *ledgerMoment) Close() error { return nil }

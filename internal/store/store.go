@@ -13,7 +13,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/claimrail/claimrail/internal/claim"
-	"github.com/claimrail/claimrail/internal/event"
 	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/outbox"
 )
@@ -206,30 +205,4 @@ type Engine interface {
 	// Ping fails where the database can not be used or its schema is not this program's.
 	Ping(ctx context.Context) error
 	Close() error
-}
-
-// Snapshot is the whole store at one moment. Close it.
-type Snapshot interface {
-	// Claims gives every claim, ascending by the bytes of its id.
-	Claims(ctx context.Context) iter.Seq2[Audited, error]
-	// Totals gives every provider's stored total, ascending by NPI.
-	Totals(ctx context.Context) iter.Seq2[ProviderTotal, error]
-	// Imports gives every import, ascending by Cursor.
-	Imports(ctx context.Context) iter.Seq2[Import, error]
-	// Top ranks providers as Engine.TopProviders does, at the moment of the snapshot.
-	Top(ctx context.Context, limit int) ([]ProviderTotal, error)
-	Close() error
-}
-
-// Audited is what verification needs of a claim. No PHI.
-type Audited struct {
-	event.Key
-	Identity     claim.Key
-	NetFee       money.Cents   // as stored with the claim
-	LineCount    int           // as stored with the claim
-	Shares       []claim.Share // recomputed from the lines
-	InOutbox     outbox.State  // "" if it has no outbox row
-	OutboxNetFee money.Cents   // as the message says, if it has an outbox row
-	Settled      bool          // it has a settlement
-	PaymentID    uuid.UUID     // of the settlement
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/claimrail/claimrail/internal/claim"
 	"github.com/claimrail/claimrail/internal/event"
 	"github.com/claimrail/claimrail/internal/outbox"
@@ -92,6 +94,7 @@ func (a *audit) checkPayments(one *found) {
 	for i := range one.after {
 		paid := &one.after[i]
 		a.counts.payments++
+		a.checks[postingHasPayment].Checked += len(paid.Postings)
 		a.paid.add(paid.NetFee)
 		for _, posting := range paid.Postings {
 			// Postings of nobody, and those that are no NPI at all, are no share of the claim.
@@ -105,8 +108,8 @@ func (a *audit) checkPayments(one *found) {
 	}
 	if one.claim != nil {
 		a.due.add(one.claim.NetFee)
-		for _, share := range one.claim.Shares {
-			a.provider(share.ProviderNPI).due.add(share.NetFee)
+		for i := range one.claim.Shares {
+			a.provider(one.claim.Shares[i].ProviderNPI).due.addSum(shareOf(one.claim, i))
 		}
 	}
 }
@@ -117,7 +120,7 @@ func (a *audit) checkPayment(c *store.Audited, paid *payment.Payment) {
 	switch {
 	case paid.NetFee != c.NetFee:
 		check.breach("claim %s: its net fee is %s, %s is paid", c.Key, c.NetFee, paid.NetFee)
-	case !sharesArePosted(c.Shares, paid.Postings):
+	case len(c.Overflown) > 0 || !sharesArePosted(c.Shares, paid.Postings):
 		check.breach("claim %s: its %d postings are not the net fees of its %d providers", c.Key, len(paid.Postings), len(c.Shares))
 	}
 }
@@ -135,11 +138,12 @@ func (a *audit) checkClaim(one *found) {
 	c := one.claim
 	var lines int
 	var net sum
-	for _, share := range c.Shares {
-		lines += share.Lines
-		net.add(share.NetFee)
-		p := a.provider(share.ProviderNPI)
-		p.net.add(share.NetFee)
+	for i := range c.Shares {
+		share := shareOf(c, i)
+		lines += c.Shares[i].Lines
+		net.addSum(share)
+		p := a.provider(c.Shares[i].ProviderNPI)
+		p.net.addSum(share)
 		p.claims++
 	}
 	a.counts.claims++
@@ -151,16 +155,52 @@ func (a *audit) checkClaim(one *found) {
 	if !a.checks[lineCount].holds(lines == c.LineCount) {
 		a.checks[lineCount].breach("claim %s: it has %d lines, %d are there", c.Key, c.LineCount, lines)
 	}
-	if c.InOutbox != "" {
-		if !a.checks[messageAmount].holds(c.OutboxNetFee == c.NetFee) {
-			a.checks[messageAmount].breach("claim %s: its net fee is %s, its message says %s", c.Key, c.NetFee, c.OutboxNetFee)
-		}
+	a.counts.listed += len(c.Listed)
+	if !a.checks[claimProvider].holds(len(c.Overflown) == 0 && slices.EqualFunc(c.Shares, c.Listed, sameShare)) {
+		a.checks[claimProvider].breach("claim %s: it is listed with %d of its %d providers, or not with what its lines give", c.Key, len(c.Listed), len(c.Shares))
 	}
-	// Without a key the id is random.
-	if c.Identity.Kind != claim.NoKey {
-		if !a.checks[claimID].holds(a.identity.ClaimID(c.Identity) == c.ClaimID) {
-			a.checks[claimID].breach("claim %s: its key (kind %s) gives another id", c.Key, c.Identity.Kind)
-		}
+	if c.InOutbox != "" {
+		a.checkMessage(c)
+	}
+	if !a.checks[claimID].holds(idOfKey(&a.identity, c.Identity, c.ClaimID)) {
+		a.checks[claimID].breach("claim %s: its key (kind %q) gives another id", c.Key, c.Identity.Kind)
+	}
+}
+
+// shareOf gives what the lines of a provider add up to in a claim.
+func shareOf(c *store.Audited, i int) sum {
+	if slices.Contains(c.Overflown, c.Shares[i].ProviderNPI) {
+		return sum{overflown: true}
+	}
+	return sum{cents: c.Shares[i].NetFee}
+}
+
+func sameShare(a, b claim.Share) bool { return a.ProviderNPI == b.ProviderNPI && a.NetFee == b.NetFee }
+
+// checkMessage checks what payments is told, or will be, of a claim.
+func (a *audit) checkMessage(c *store.Audited) {
+	a.counts.messages++
+	if !a.checks[messageAmount].holds(c.OutboxNetFee == c.NetFee) {
+		a.checks[messageAmount].breach("claim %s: its net fee is %s, its message says %s", c.Key, c.NetFee, c.OutboxNetFee)
+	}
+	if c.OutboxPostings == nil {
+		return // a line is missing, which is a breach of its own
+	}
+	if !a.checks[messagePostings].holds(len(c.Overflown) == 0 && *c.OutboxPostings == store.EncodePostings(store.Postings(c.Shares))) {
+		a.checks[messagePostings].breach("claim %s: its message does not say what its lines give its %d providers", c.Key, len(c.Shares))
+	}
+}
+
+// idOfKey tells whether a claim's id is the one that its key gives. Without a key it is random, and
+// can not be told from another random one; but no id derived from a key is of that version.
+func idOfKey(identity *claim.Identity, key claim.Key, id uuid.UUID) bool {
+	switch key.Kind {
+	case claim.NoKey:
+		return key.Value == "" && id.Version() == 7
+	case claim.ExternalKey, claim.IdempotencyKey, claim.FileKey, claim.X12Key, claim.IDKey:
+		return identity.ClaimID(key) == id
+	default:
+		return false
 	}
 }
 
@@ -183,6 +223,7 @@ func (a *audit) checkStatus(one *found) {
 		status.breach("claim %s: it is not settled, and in the outbox as %q", c.Key, c.InOutbox)
 	}
 	if c.Settled {
+		a.counts.settlements++
 		a.checkSettlement(one)
 	}
 }
@@ -240,7 +281,7 @@ func (a *audit) report(started time.Time) Report {
 		Started:      started.UTC(),
 		Took:         time.Since(started),
 		Claims:       a.counts.claims,
-		Lines:        a.counts.lines,
+		Lines:        a.counts.lines + a.counts.strayLines,
 		InFlight:     a.counts.inFlight,
 		Settled:      a.counts.settled,
 		DeadLettered: a.counts.deadLettered,

@@ -26,6 +26,13 @@ func (s *sum) add(amount money.Cents) {
 	s.cents, s.overflown = total, err != nil
 }
 
+func (s *sum) addSum(other sum) {
+	if other.overflown {
+		s.cents, s.overflown = 0, true
+	}
+	s.add(other.cents)
+}
+
 // is tells whether the sum is the amount.
 func (s sum) is(amount money.Cents) bool { return !s.overflown && s.cents == amount }
 

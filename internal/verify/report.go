@@ -20,7 +20,7 @@ type Report struct {
 	Started      time.Time     `json:"started"` // UTC
 	Took         time.Duration `json:"took_ns"`
 	Claims       int           `json:"claims"`
-	Lines        int           `json:"lines"` // that are there, whatever the claims say
+	Lines        int           `json:"lines"` // that are there, also those of no claim
 	InFlight     int           `json:"in_flight"`
 	Settled      int           `json:"settled"`
 	DeadLettered int           `json:"dead_lettered"`
@@ -47,6 +47,7 @@ const (
 	settlementHasPayment
 	paymentHasClaim
 	paymentKept
+	postingHasPayment
 	paidOnce
 	paymentID
 	paidByClaim
@@ -55,7 +56,10 @@ const (
 	writtenOff
 	netFee
 	lineCount
+	claimProvider
 	messageAmount
+	messagePostings
+	rowHasClaim
 	providerTotal
 	ranking
 	claimID
@@ -69,6 +73,7 @@ var rules = [checkCount]struct{ name, text string }{
 	settlementHasPayment: {"settlement-has-payment", "every settled claim has the payment that it was settled by"},
 	paymentHasClaim:      {"payment-has-claim", "every payment has its claim"},
 	paymentKept:          {"payment-kept", "no payment changed or went away during this run"},
+	postingHasPayment:    {"posting-has-payment", "every posting is of a payment that is there"},
 	paidOnce:             {"paid-once", "every version of a claim has one payment at most"},
 	paymentID:            {"payment-id", "every payment's id is the one derived from its claim"},
 	paidByClaim:          {"paid-by-claim", "every payment is its claim's net fee, provider by provider"},
@@ -77,15 +82,22 @@ var rules = [checkCount]struct{ name, text string }{
 	writtenOff:           {"written-off", "every claim written off is so with payments too, and is not paid"},
 	netFee:               {"net-fee", "every claim's net fee is what the formula gives over its lines"},
 	lineCount:            {"line-count", "every claim has all its lines"},
+	claimProvider:        {"claim-provider", "every claim is listed with each provider of its lines, with what they give, and with no other"},
 	messageAmount:        {"message-amount", "every message that waits says its claim's net fee"},
+	messagePostings:      {"message-postings", "every message that waits says what its claim's lines give each provider"},
+	rowHasClaim:          {"row-has-claim", "every line, outbox row and settlement is of a claim and version that is there"},
 	providerTotal:        {"provider-total", "every provider's total is the sum over the lines"},
 	ranking:              {"ranking", "providers rank as their sums over the lines do"},
-	claimID:              {"claim-id", "every claim with a key has the id derived from it"},
+	claimID:              {"claim-id", "every claim has the id derived from its key, or a random one if it has none"},
 	imports:              {"imports", "every ended import's claims and lines are accepted, duplicate or rejected, and what was accepted is there"},
 }
 
 // counts is what the report counts.
-type counts struct{ claims, lines, inFlight, settled, deadLettered, payments, imports int }
+type counts struct {
+	claims, lines, inFlight, settled, deadLettered, payments, imports int
+
+	strayLines, messages, settlements, listed int // and of claims: messages, settlements of their version, and listed providers
+}
 
 // holds counts one look. Where it says false, the caller tells the breach: there are
 // millions of looks, and words for none of them but the breaches.
@@ -100,6 +112,15 @@ func (c *Check) breach(example string, args ...any) {
 	if len(c.Examples) < maxExamples {
 		c.Examples = append(c.Examples, fmt.Sprintf(example, args...))
 	}
+}
+
+// example keeps an example of what is counted already. Where it says false there are enough.
+func (c *Check) example(text string) bool {
+	if len(c.Examples) >= maxExamples {
+		return false
+	}
+	c.Examples = append(c.Examples, text)
+	return true
 }
 
 // Clean tells whether nothing was found.

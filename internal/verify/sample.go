@@ -12,6 +12,7 @@ import (
 
 	"github.com/claimrail/claimrail/internal/claim"
 	"github.com/claimrail/claimrail/internal/event"
+	"github.com/claimrail/claimrail/internal/money"
 	"github.com/claimrail/claimrail/internal/payment"
 	"github.com/claimrail/claimrail/internal/store"
 )
@@ -148,13 +149,15 @@ func (s *Sampler) breaches(c *store.Record, standing *event.Standing) []int {
 	}
 	var net sum
 	for i := range c.Lines {
-		net.add(c.Lines[i].NetFee())
+		for _, amount := range []money.Cents{c.Lines[i].ProviderFees, -c.Lines[i].AllowedFees, c.Lines[i].MemberCoinsurance, c.Lines[i].MemberCopay} {
+			net.add(amount) // Line.NetFee would wrap around
+		}
 	}
 	key := event.Key{ClaimID: c.ClaimID, Version: c.Version}
 	paid := standing.Key == key && standing.State == event.Paid
 	must(netFee, net.is(c.NetFee))
 	must(lineCount, len(c.Lines) == c.LineCount)
-	must(claimID, c.Key.Kind == claim.NoKey || s.Identity.ClaimID(c.Key) == c.ClaimID)
+	must(claimID, idOfKey(&s.Identity, c.Key, c.ClaimID))
 	must(settlementHasPayment, c.Payment.State != store.PaymentPaid || paid && standing.PaymentID == c.Payment.PaymentID)
 	must(paidByClaim, !paid || standing.NetFee == c.NetFee)
 	must(paymentID, !paid || standing.PaymentID == payment.ID(key))

@@ -74,35 +74,36 @@ func TestSampleFindsBreaches(t *testing.T) {
 		"a line is another claim's", // a claim's lines are found by their ids
 		"sums do not fit",           // each for itself is right
 	}
-	found := map[string]int{}
-	for _, b := range slices.Concat(statusBreaches(), paymentBreaches(), claimBreaches()) {
-		at := slices.IndexFunc(rules, func(rule string) bool { return slices.Contains(b.want, rule) })
-		if at < 0 {
-			continue
+	onEach(t, func(t *testing.T, filled func(testing.TB) *system) {
+		found := map[string]int{}
+		for _, b := range slices.Concat(statusBreaches(), paymentBreaches(), claimBreaches()) {
+			at := slices.IndexFunc(rules, func(rule string) bool { return slices.Contains(b.want, rule) })
+			if at < 0 {
+				continue
+			}
+			s := filled(t)
+			b.plant(s)
+			sampler, log := s.sampler()
+			if err := sampler.Sample(t.Context()); err != nil {
+				t.Errorf("%s: %v", b.name, err)
+			}
+			sees := strings.Contains(log.String(), "rule="+rules[at]) && sampler.Stats.Breaches.Load() > 0
+			if sees == slices.Contains(blind, b.name) {
+				t.Errorf("%s: got %d breaches and the log %q", b.name, sampler.Stats.Breaches.Load(), log)
+			}
+			if sees {
+				found[rules[at]]++
+			}
+			if strings.Contains(log.String(), subscriber) || strings.Contains(log.String(), serviceDate) {
+				t.Errorf("%s: the log holds PHI: %s", b.name, log)
+			}
 		}
-		s := newSystem(t)
-		s.fill()
-		b.plant(s)
-		sampler, log := s.sampler()
-		if err := sampler.Sample(t.Context()); err != nil {
-			t.Errorf("%s: %v", b.name, err)
+		for _, rule := range rules {
+			if found[rule] == 0 {
+				t.Errorf("no breach of %s was found", rule)
+			}
 		}
-		sees := strings.Contains(log.String(), "rule="+rules[at]) && sampler.Stats.Breaches.Load() > 0
-		if sees == slices.Contains(blind, b.name) {
-			t.Errorf("%s: got %d breaches and the log %q", b.name, sampler.Stats.Breaches.Load(), log)
-		}
-		if sees {
-			found[rules[at]]++
-		}
-		if strings.Contains(log.String(), subscriber) || strings.Contains(log.String(), serviceDate) {
-			t.Errorf("%s: the log holds PHI: %s", b.name, log)
-		}
-	}
-	for _, rule := range rules {
-		if found[rule] == 0 {
-			t.Errorf("no breach of %s was found", rule)
-		}
-	}
+	})
 }
 
 // page is a claims database of one claim, by which a sampler shows where it looks.

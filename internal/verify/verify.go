@@ -83,6 +83,9 @@ func Run(ctx context.Context, claims Claims, payments Payments) (report Report, 
 	if err := a.walk(ctx, opened); err != nil {
 		return Report{}, fmt.Errorf("verify: %w", err)
 	}
+	if err := a.checkStrays(ctx, opened.claims, opened.after); err != nil {
+		return Report{}, fmt.Errorf("verify: %w", err)
+	}
 	if err := a.totals(ctx, opened.claims); err != nil {
 		return Report{}, fmt.Errorf("verify: %w", err)
 	}

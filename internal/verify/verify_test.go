@@ -39,12 +39,13 @@ const (
 
 func noon() time.Time { return time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC) }
 
-// system is both databases of a line, in files.
+// system is both databases of a line, in files or on a server.
 type system struct {
 	testing.TB
-	folder    string
-	claims    *sqlitestore.Store
-	ledger    *sqliteledger.Ledger
+	folder    string // of the files
+	server    string // URL of a Postgres database with both; empty: files
+	claims    store.Engine
+	ledger    payment.Ledger
 	validator claim.Validator
 	keys      map[string]event.Key // of the claims made, by number
 }
@@ -62,12 +63,18 @@ func newSystem(t testing.TB) *system {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.ledger.Close() })
-	secret, err := s.claims.IdentitySecret(t.Context())
+	s.identify()
+	return s
+}
+
+// identify gives new claims ids of this database.
+func (s *system) identify() {
+	s.Helper()
+	secret, err := s.claims.IdentitySecret(s.Context())
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
 	s.validator = claim.Validator{Rules: claim.DefaultRules(), Identity: claim.NewIdentity(secret), Now: noon}
-	return s
 }
 
 // path gives the file of one of the two databases.
@@ -357,8 +364,8 @@ func TestEmpty(t *testing.T) {
 			t.Errorf("check %q has the rule %q", check.Name, check.Rule)
 		}
 	}
-	if len(names) != 17 {
-		t.Errorf("got %d checks, want 17", len(names))
+	if len(names) != 21 {
+		t.Errorf("got %d checks, want 21", len(names))
 	}
 }
 
@@ -367,26 +374,26 @@ func TestEmpty(t *testing.T) {
 // are those of what was put in.
 func TestFilled(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t)
-	s.fill()
-	report := s.run()
-	wantClean(t, &report)
-	for _, check := range report.Checks {
-		if check.Checked == 0 {
-			t.Errorf("%s: nothing was checked", check.Name)
+	onEach(t, func(t *testing.T, filled func(testing.TB) *system) {
+		report := filled(t).run()
+		wantClean(t, &report)
+		for _, check := range report.Checks {
+			if check.Checked == 0 {
+				t.Errorf("%s: nothing was checked", check.Name)
+			}
 		}
-	}
-	want := verify.Report{
-		Claims: 13, Lines: 18, InFlight: 5, Settled: 3, DeadLettered: 5,
-		Payments: 6, NetFeeClaims: 280 + 11685 + 42 + 0 + 500 + 1 + 11 + 12 + 13 + 14 + 15 + 15 + 17,
-		NetFeePaid: 11685 + 42 + 0 + 500 + 1 + 13, Providers: 2, Imports: 3,
-	}
-	if diff := cmp.Diff(want, report, cmpopts.IgnoreFields(verify.Report{}, "Started", "Took", "Checks")); diff != "" {
-		t.Errorf("want -, got +:\n%s", diff)
-	}
-	if report.Started.IsZero() || report.Took <= 0 {
-		t.Errorf("started %v, took %v", report.Started, report.Took)
-	}
+		want := verify.Report{
+			Claims: 13, Lines: 18, InFlight: 5, Settled: 3, DeadLettered: 5,
+			Payments: 6, NetFeeClaims: 280 + 11685 + 42 + 0 + 500 + 1 + 11 + 12 + 13 + 14 + 15 + 15 + 17,
+			NetFeePaid: 11685 + 42 + 0 + 500 + 1 + 13, Providers: 2, Imports: 3,
+		}
+		if diff := cmp.Diff(want, report, cmpopts.IgnoreFields(verify.Report{}, "Started", "Took", "Checks")); diff != "" {
+			t.Errorf("want -, got +:\n%s", diff)
+		}
+		if report.Started.IsZero() || report.Took <= 0 {
+			t.Errorf("started %v, took %v", report.Started, report.Took)
+		}
+	})
 }
 
 // What happens between the views is no breach, wherever it falls: a claim that

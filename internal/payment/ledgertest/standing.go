@@ -91,6 +91,7 @@ func testSnapshotSorted(t *testing.T, s *suite) {
 		[]payment.Payment{paid(claim(1, 1)), paid(claim(7, 1)), paid(second), paid(tenth), paid(high)})
 	s.same("parked", collect(s, snapshot.Parked(t.Context())),
 		[]payment.Parked{{Key: claim(10, 1).Key}, {Key: deadSecond.Key}, {Key: written.Key, WrittenOff: true}})
+	s.same("postings of no payment", collect(s, snapshot.Strays(t.Context())), []payment.Stray(nil))
 	for got, err := range snapshot.Payments(t.Context()) {
 		if err != nil {
 			t.Fatalf("read: %v", err)

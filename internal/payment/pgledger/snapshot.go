@@ -27,13 +27,13 @@ func (l *Ledger) Snapshot(ctx context.Context) (payment.Snapshot, error) {
 // Close implements payment.Snapshot.
 func (s *snapshot) Close() error { return explain(s.view.Close()) }
 
-// Payments implements payment.Snapshot. A payment without postings, which nobody
-// writes, is given too: it is for verification to find.
+// Payments implements payment.Snapshot. A payment without postings, and two payments
+// of one key, which nobody writes, are given too: they are for verification to find.
 func (s *snapshot) Payments(ctx context.Context) iter.Seq2[payment.Payment, error] {
 	const query = `
 SELECT payments.seq, payment_id, claim_id, version, payments.net_fee_cents, recorded_at, npi, postings.net_fee_cents
 FROM payments LEFT JOIN postings ON payment_seq = seq
-ORDER BY claim_id, version, npi COLLATE "C"`
+ORDER BY claim_id, version, seq, npi COLLATE "C"`
 	return func(yield func(payment.Payment, error) bool) {
 		rows, err := s.view.Query(ctx, query)
 		if err != nil {
@@ -111,6 +111,34 @@ SELECT claim_id, version, bool_or(written_off) FROM (
 		}
 		if err := rows.Err(); err != nil {
 			yield(payment.Parked{}, fmt.Errorf("read parked claims: %w", explain(err)))
+		}
+	}
+}
+
+// Strays implements payment.Snapshot.
+func (s *snapshot) Strays(ctx context.Context) iter.Seq2[payment.Stray, error] {
+	const query = `
+SELECT payment_seq, npi, postings.net_fee_cents FROM postings LEFT JOIN payments ON seq = payment_seq
+WHERE seq IS NULL`
+	return func(yield func(payment.Stray, error) bool) {
+		rows, err := s.view.Query(ctx, query)
+		if err != nil {
+			yield(payment.Stray{}, fmt.Errorf("read postings of no payment: %w", explain(err)))
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var stray payment.Stray
+			if err := rows.Scan(&stray.PaymentSeq, &stray.ProviderNPI, &stray.NetFee); err != nil {
+				yield(payment.Stray{}, fmt.Errorf("read postings of no payment: %w", explain(err)))
+				return
+			}
+			if !yield(stray, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(payment.Stray{}, fmt.Errorf("read postings of no payment: %w", explain(err)))
 		}
 	}
 }

@@ -126,3 +126,31 @@ SELECT claim_id, version, max(written_off) FROM (
 		}
 	}
 }
+
+// Strays implements payment.Snapshot.
+func (s *snapshot) Strays(ctx context.Context) iter.Seq2[payment.Stray, error] {
+	const query = `
+SELECT payment_seq, npi, postings.net_fee_cents FROM postings LEFT JOIN payments ON seq = payment_seq
+WHERE seq IS NULL`
+	return func(yield func(payment.Stray, error) bool) {
+		rows, err := s.tx.QueryContext(ctx, query)
+		if err != nil {
+			yield(payment.Stray{}, fmt.Errorf("read postings of no payment: %w", explain(err)))
+			return
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var stray payment.Stray
+			if err := rows.Scan(&stray.PaymentSeq, &stray.ProviderNPI, &stray.NetFee); err != nil {
+				yield(payment.Stray{}, fmt.Errorf("read postings of no payment: %w", explain(err)))
+				return
+			}
+			if !yield(stray, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(payment.Stray{}, fmt.Errorf("read postings of no payment: %w", explain(err)))
+		}
+	}
+}

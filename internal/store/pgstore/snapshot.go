@@ -27,12 +27,14 @@ func (s *Store) Snapshot(ctx context.Context) (store.Snapshot, error) {
 type snapshot struct{ view *pgfile.Snapshot }
 
 // auditQuery gives a row for each line, the lines of a claim together. A line that
-// is not there, or is another claim's, is missing from what is recomputed.
+// is not there, or is another claim's, is missing from what is recomputed. The postings of a message
+// come with the first line only: those of the longest claim are as long as a thousand lines.
 const auditQuery = `SELECT c.seq, c.claim_id, c.version, c.submitter, c.key_kind, c.key_value, c.net_fee_cents, c.line_count,
-	o.state, o.net_fee_cents, s.payment_id, l.provider_npi,
-	l.provider_fees_cents, l.member_coinsurance_cents, l.member_copay_cents, l.allowed_fees_cents
-	FROM claims AS c` + withOutbox + withSettlement + ` LEFT JOIN lines AS l
+	o.state, o.net_fee_cents, CASE WHEN coalesce(l.id, c.first_line_id) = c.first_line_id THEN o.postings END, s.payment_id, l.provider_npi,
+	l.provider_fees_cents, l.member_coinsurance_cents, l.member_copay_cents, l.allowed_fees_cents, p.net_fee_cents
+	FROM claims AS c` + withOutbox + ` AND o.version = c.version AND o.claim_seq = c.seq AND o.received_at = c.received_at` + withSettlement + ` LEFT JOIN lines AS l
 	ON l.id BETWEEN c.first_line_id AND c.first_line_id + c.line_count - 1 AND l.claim_seq = c.seq AND l.received_at = c.received_at
+	LEFT JOIN claim_providers AS p ON p.provider_npi = l.provider_npi AND p.claim_seq = l.claim_seq AND p.received_at = l.received_at
 	ORDER BY c.claim_id`
 
 // Claims gives every claim, ascending by the bytes of its id.
@@ -50,59 +52,67 @@ func (v *snapshot) eachClaim(ctx context.Context, yield func(store.Audited) bool
 		return err
 	}
 	defer rows.Close()
-	var current store.Audited
-	var currentSeq int64 // 0 before the first claim
+	var current, next auditedRow // current.seq is 0 before the first claim
 	for rows.Next() {
-		seq, audited, err := scanAudited(rows)
-		switch {
-		case err != nil:
+		next = auditedRow{}
+		if err := next.scan(rows); err != nil {
 			return err
-		case seq == currentSeq:
-			if current.Shares, err = claim.MergeShares(current.Shares, audited.Shares); err != nil {
-				return fmt.Errorf("claim %s: %w", current.Key, err)
-			}
-			continue
-		case currentSeq != 0 && !yield(current):
-			return nil
 		}
-		current, currentSeq = audited, seq
+		if next.seq != current.seq {
+			if current.seq != 0 && !yield(current.claim) {
+				return nil
+			}
+			current = next
+		}
+		if next.hasLine {
+			current.claim.Add(&next.line)
+		}
+		if next.claim.OutboxPostings != nil {
+			current.claim.OutboxPostings = next.claim.OutboxPostings
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	if currentSeq != 0 {
-		yield(current)
+	if current.seq != 0 {
+		yield(current.claim)
 	}
 	return nil
 }
 
-// scanAudited reads a row: the claim, with the share of one of its lines.
-func scanAudited(rows pgx.Rows) (int64, store.Audited, error) {
-	var seq int64
-	var audited store.Audited
+// auditedRow is a claim without its lines, and one of its lines.
+type auditedRow struct {
+	seq     int64
+	claim   store.Audited
+	line    store.AuditedLine
+	hasLine bool
+}
+
+func (r *auditedRow) scan(rows pgx.Rows) error {
 	var state *string
-	var outboxNetFee *money.Cents
-	var npi, fees, coinsurance, copay, allowed *int64
+	var outboxNetFee, fees, coinsurance, copay, allowed, listed *money.Cents
+	var npi *int64
 	var paymentID *[16]byte
-	if err := rows.Scan(&seq, (*[16]byte)(&audited.ClaimID), &audited.Version, &audited.Identity.Submitter, &audited.Identity.Kind,
-		&audited.Identity.Value, &audited.NetFee, &audited.LineCount, &state, &outboxNetFee, &paymentID,
-		&npi, &fees, &coinsurance, &copay, &allowed); err != nil {
-		return 0, store.Audited{}, err
+	c := &r.claim
+	if err := rows.Scan(&r.seq, (*[16]byte)(&c.ClaimID), &c.Version, &c.Identity.Submitter, &c.Identity.Kind, &c.Identity.Value, &c.NetFee,
+		&c.LineCount, &state, &outboxNetFee, &c.OutboxPostings, &paymentID, &npi, &fees, &coinsurance, &copay, &allowed, &listed); err != nil {
+		return err
 	}
 	if state != nil {
-		audited.InOutbox, audited.OutboxNetFee = outbox.State(*state), *outboxNetFee
+		c.InOutbox, c.OutboxNetFee = outbox.State(*state), *outboxNetFee
 	}
 	if paymentID != nil {
-		audited.Settled, audited.PaymentID = true, *paymentID
+		c.Settled, c.PaymentID = true, *paymentID
 	}
-	if npi != nil {
-		net, err := money.Sum(money.Cents(*fees), -money.Cents(*allowed), money.Cents(*coinsurance), money.Cents(*copay))
-		if err != nil {
-			return 0, store.Audited{}, fmt.Errorf("claim %s: %w", audited.Key, err)
-		}
-		audited.Shares = []claim.Share{{ProviderNPI: claim.NPI(*npi), NetFee: net, Lines: 1}}
+	if npi == nil {
+		return nil
 	}
-	return seq, audited, nil
+	r.hasLine = true
+	r.line = store.AuditedLine{ProviderNPI: claim.NPI(*npi), ProviderFees: *fees, AllowedFees: *allowed, Coinsurance: *coinsurance, Copay: *copay}
+	if listed != nil {
+		r.line.Listed, r.line.HasListed = *listed, true
+	}
+	return nil
 }
 
 // Totals gives every provider's stored total, ascending by NPI.

@@ -49,17 +49,19 @@ type snapshot struct {
 }
 
 // auditQuery gives a row for each line, the lines of a claim together. A line that
-// is not there, or is another claim's, is missing from what is recomputed.
+// is not there, or is another claim's, is missing from what is recomputed. The postings of a message
+// come with the first line only: those of the longest claim are as long as a thousand lines.
 //
 // Ids are in no order on disk. So the pluses keep SQLite from following the index of
 // ids, which jumps through all tables, and from building an index over all lines: it walks
 // the tables as they lie, and sorts, which takes less than half the CPU time. The sort
 // uses the memory of one page cache and temporary files of about 100 bytes for each line.
 const auditQuery = `SELECT c.seq, c.claim_id, c.version, c.submitter, c.key_kind, c.key_value, c.net_fee_cents, c.line_count,
-	o.state, o.net_fee_cents, s.payment_id, l.provider_npi,
-	l.provider_fees_cents, l.member_coinsurance_cents, l.member_copay_cents, l.allowed_fees_cents
-	FROM claims AS c` + withOutbox + withSettlement + ` LEFT JOIN lines AS l
+	o.state, o.net_fee_cents, CASE WHEN coalesce(l.id, c.first_line_id) = c.first_line_id THEN o.postings END, s.payment_id, l.provider_npi,
+	l.provider_fees_cents, l.member_coinsurance_cents, l.member_copay_cents, l.allowed_fees_cents, p.net_fee_cents
+	FROM claims AS c` + withOutbox + ` AND o.claim_id = c.claim_id AND o.version = c.version` + withSettlement + ` LEFT JOIN lines AS l
 	ON l.id BETWEEN c.first_line_id AND c.first_line_id + c.line_count - 1 AND +l.claim_seq = c.seq
+	LEFT JOIN claim_providers AS p ON p.provider_npi = l.provider_npi AND p.claim_seq = l.claim_seq
 	ORDER BY +c.claim_id`
 
 // Claims gives every claim, ascending by the bytes of its id.
@@ -77,56 +79,62 @@ func (v *snapshot) eachClaim(ctx context.Context, yield func(store.Audited) bool
 		return err
 	}
 	defer func() { _ = rows.Close() }()
-	var current store.Audited
-	var currentSeq int64 // 0 before the first claim
+	var current, next auditedRow // current.seq is 0 before the first claim
 	for rows.Next() {
-		seq, audited, err := scanAudited(rows)
-		switch {
-		case err != nil:
+		next = auditedRow{}
+		if err := next.scan(rows); err != nil {
 			return err
-		case seq == currentSeq:
-			if current.Shares, err = claim.MergeShares(current.Shares, audited.Shares); err != nil {
-				return fmt.Errorf("claim %s: %w", current.Key, err)
-			}
-			continue
-		case currentSeq != 0 && !yield(current):
-			return nil
 		}
-		current, currentSeq = audited, seq
+		if next.seq != current.seq {
+			if current.seq != 0 && !yield(current.claim) {
+				return nil
+			}
+			current = next
+		}
+		if next.hasLine {
+			current.claim.Add(&next.line)
+		}
+		if next.claim.OutboxPostings != nil {
+			current.claim.OutboxPostings = next.claim.OutboxPostings
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	if currentSeq != 0 {
-		yield(current)
+	if current.seq != 0 {
+		yield(current.claim)
 	}
 	return nil
 }
 
-// scanAudited reads a row: the claim, with the share of one of its lines.
-func scanAudited(rows *sql.Rows) (int64, store.Audited, error) {
-	var seq int64
-	var audited store.Audited
-	var state sql.NullString
-	var outboxNetFee, npi, fees, coinsurance, copay, allowed sql.NullInt64
+// auditedRow is a claim without its lines, and one of its lines.
+type auditedRow struct {
+	seq     int64
+	claim   store.Audited
+	line    store.AuditedLine
+	hasLine bool
+}
+
+func (r *auditedRow) scan(rows *sql.Rows) error {
+	var state, postings sql.NullString
+	var outboxNetFee, npi, fees, coinsurance, copay, allowed, listed sql.NullInt64
 	var paymentID uuid.NullUUID
-	if err := rows.Scan(&seq, &audited.ClaimID, &audited.Version, &audited.Identity.Submitter, &audited.Identity.Kind,
-		&audited.Identity.Value, &audited.NetFee, &audited.LineCount, &state, &outboxNetFee, &paymentID,
-		&npi, &fees, &coinsurance, &copay, &allowed); err != nil {
-		return 0, store.Audited{}, err
+	c := &r.claim
+	if err := rows.Scan(&r.seq, &c.ClaimID, &c.Version, &c.Identity.Submitter, &c.Identity.Kind, &c.Identity.Value, &c.NetFee, &c.LineCount,
+		&state, &outboxNetFee, &postings, &paymentID, &npi, &fees, &coinsurance, &copay, &allowed, &listed); err != nil {
+		return err
 	}
-	audited.InOutbox = outbox.State(state.String)
-	audited.OutboxNetFee = money.Cents(outboxNetFee.Int64)
-	audited.Settled, audited.PaymentID = paymentID.Valid, paymentID.UUID
-	if npi.Valid {
-		net, err := money.Sum(money.Cents(fees.Int64), -money.Cents(allowed.Int64),
-			money.Cents(coinsurance.Int64), money.Cents(copay.Int64))
-		if err != nil {
-			return 0, store.Audited{}, fmt.Errorf("claim %s: %w", audited.Key, err)
-		}
-		audited.Shares = []claim.Share{{ProviderNPI: claim.NPI(npi.Int64), NetFee: net, Lines: 1}}
+	c.InOutbox, c.OutboxNetFee = outbox.State(state.String), money.Cents(outboxNetFee.Int64)
+	if postings.Valid {
+		c.OutboxPostings = &postings.String
 	}
-	return seq, audited, nil
+	c.Settled, c.PaymentID = paymentID.Valid, paymentID.UUID
+	r.hasLine = npi.Valid
+	r.line = store.AuditedLine{
+		ProviderNPI: claim.NPI(npi.Int64), ProviderFees: money.Cents(fees.Int64), AllowedFees: money.Cents(allowed.Int64),
+		Coinsurance: money.Cents(coinsurance.Int64), Copay: money.Cents(copay.Int64), Listed: money.Cents(listed.Int64), HasListed: listed.Valid,
+	}
+	return nil
 }
 
 // Totals gives every provider's stored total, ascending by NPI.

@@ -20,6 +20,7 @@ import (
 func snapshotChecks() []check {
 	return []check{
 		{"content and order", snapshotContent},
+		{"rows", snapshotRows},
 		{"one moment", snapshotIsOneMoment},
 		{"consistent while writes go on", snapshotUnderWrites},
 		{"an empty store", snapshotOfNothing},
@@ -96,15 +97,18 @@ func snapshotContent(t *testing.T, f *fixture) {
 		{
 			Key: event.Key{ClaimID: waiting.ID, Version: 1}, Identity: waiting.Key, NetFee: 71, LineCount: 3,
 			Shares:   []claim.Share{{ProviderNPI: c, NetFee: -30, Lines: 1}, {ProviderNPI: b, NetFee: 101, Lines: 2}},
-			InOutbox: outbox.Pending, OutboxNetFee: 71,
+			Listed:   []claim.Share{{ProviderNPI: c, NetFee: -30}, {ProviderNPI: b, NetFee: 101}},
+			InOutbox: outbox.Pending, OutboxNetFee: 71, OutboxPostings: new(npiC + " -30," + npiB + " 101"),
 		},
 		{
 			Key: event.Key{ClaimID: paid.ID, Version: 1}, Identity: claim.Key{Submitter: "default"}, NetFee: 7, LineCount: 1,
-			Shares: []claim.Share{{ProviderNPI: a, NetFee: 7, Lines: 1}}, Settled: true, PaymentID: paymentID(),
+			Shares: []claim.Share{{ProviderNPI: a, NetFee: 7, Lines: 1}}, Listed: []claim.Share{{ProviderNPI: a, NetFee: 7}},
+			Settled: true, PaymentID: paymentID(),
 		},
 		{
 			Key: event.Key{ClaimID: written.ID, Version: 1}, Identity: written.Key, NetFee: 9, LineCount: 1,
-			Shares: []claim.Share{{ProviderNPI: a, NetFee: 9, Lines: 1}}, InOutbox: outbox.Discarded, OutboxNetFee: 9,
+			Shares: []claim.Share{{ProviderNPI: a, NetFee: 9, Lines: 1}}, Listed: []claim.Share{{ProviderNPI: a, NetFee: 9}},
+			InOutbox: outbox.Discarded, OutboxNetFee: 9, OutboxPostings: new(npiA + " 9"),
 		},
 	}
 	slices.SortFunc(want, func(a, b store.Audited) int { return bytes.Compare(a.ClaimID[:], b.ClaimID[:]) })
@@ -134,6 +138,29 @@ func snapshotContent(t *testing.T, f *fixture) {
 		if got, err := snapshot.Top(t.Context(), limit); err == nil {
 			t.Errorf("ranking of %d: got %v, want an error", limit, got)
 		}
+	}
+}
+
+// A snapshot counts the rows of each table as they were, and none of them is a stray where each is of
+// a claim. A table that is none of these is an error.
+func snapshotRows(t *testing.T, f *fixture) {
+	waiting := f.claim(t, "waiting", nets(npiB, 100), nets(npiC, -30), nets(npiB, 1))
+	paid := f.claim(t, "", nets(npiA, 7))
+	f.accept(t, noon(), waiting, paid)
+	f.apply(t, noon(), 1, settle(paid, 7))
+	snapshot := f.snapshot(t)
+	f.accept(t, noon(), f.claim(t, "later", nets(npiA, 1)))
+	for table, want := range map[store.Table]int64{store.Outbox: 1, store.Settlements: 1, store.Lines: 4, store.ClaimProviders: 3} {
+		got, err := snapshot.Rows(t.Context(), table)
+		if err != nil || got != want {
+			t.Errorf("%s: got %d rows, %v, want %d", table, got, err, want)
+		}
+		for stray, err := range snapshot.Strays(t.Context(), table) {
+			t.Errorf("%s: got the stray %+v, %v, want none", table, stray, err)
+		}
+	}
+	if _, err := snapshot.Rows(t.Context(), "claims"); err == nil {
+		t.Error("rows of another table: no error")
 	}
 }
 
