@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,11 +59,12 @@ type Sampler struct {
 	Logger   *slog.Logger
 	Now      func() time.Time
 	Random   func(n int64) int64 // in [0, n)
+	Every    time.Duration       // 0: sampleEvery
 }
 
 // Run samples until ctx is done. No error ends it, so it always gives nil.
 func (s *Sampler) Run(ctx context.Context) error {
-	ticker := time.NewTicker(sampleEvery)
+	ticker := time.NewTicker(cmp.Or(s.Every, sampleEvery))
 	defer ticker.Stop()
 	for {
 		select {
@@ -74,7 +76,7 @@ func (s *Sampler) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 		case err != nil:
 			s.Stats.Failed.Add(1)
-			s.Logger.WarnContext(ctx, "a sample of claims can not be verified; it is tried again in a minute", "error", err)
+			s.Logger.WarnContext(ctx, "a sample of claims can not be verified; it is tried again in the next round", "error", err)
 		default:
 			s.Stats.LastAt.Store(s.Now().Unix())
 		}
