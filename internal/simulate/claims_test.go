@@ -353,6 +353,7 @@ func (d *claimsDatabase) Snapshot(context.Context) (store.Snapshot, error) {
 	for _, k := range d.claims {
 		audited := store.Audited{
 			Key: event.Key{ClaimID: k.ID, Version: k.Version}, Identity: k.Key, NetFee: k.NetFee(), LineCount: len(k.Lines),
+			PlanPayment: k.ExpectedPlanPayment(), PlanOfLines: k.ExpectedPlanPayment(),
 			Shares: k.Shares(), Listed: k.Shares(), Settled: k.row == nil, PaymentID: k.settlement.PaymentID,
 		}
 		for i := range audited.Listed {

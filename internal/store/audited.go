@@ -41,6 +41,10 @@ type Audited struct {
 	// What does not fit is not added: then Overflown names the provider.
 	Shares    []claim.Share
 	Overflown []claim.NPI
+	// PlanPayment is what the plan is expected to pay: as stored with the claim, and recomputed from the
+	// lines, unless PlanOverflown.
+	PlanPayment, PlanOfLines money.Cents
+	PlanOverflown            bool
 	// Listed is what is stored of the providers in Shares, ascending by NPI; Lines is 0. Who is stored
 	// without a line is among the Strays.
 	Listed       []claim.Share
@@ -76,10 +80,20 @@ func (a *Audited) Add(line *AuditedLine) {
 			a.Overflown = append(a.Overflown, line.ProviderNPI)
 		}
 	}
+	a.addPlan(line)
 	if line.HasListed && len(a.Shares) > providers {
 		at, _ := slices.BinarySearchFunc(a.Listed, line.ProviderNPI, func(s claim.Share, npi claim.NPI) int { return int(s.ProviderNPI - npi) })
 		a.Listed = slices.Insert(a.Listed, at, claim.Share{ProviderNPI: line.ProviderNPI, NetFee: line.Listed})
 	}
+}
+
+func (a *Audited) addPlan(line *AuditedLine) {
+	plan, err := money.Sum(a.PlanOfLines, line.AllowedFees, -line.Coinsurance, -line.Copay)
+	if err != nil {
+		a.PlanOverflown = true
+		return
+	}
+	a.PlanOfLines = plan
 }
 
 // Table is a table of what belongs to claims.

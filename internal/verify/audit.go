@@ -152,6 +152,9 @@ func (a *audit) checkClaim(one *found) {
 	if !a.checks[netFee].holds(net.is(c.NetFee)) {
 		a.checks[netFee].breach("claim %s: its net fee is %s, its lines add up to %s", c.Key, c.NetFee, net)
 	}
+	if !a.checks[planPayment].holds(!c.PlanOverflown && c.PlanOfLines == c.PlanPayment) {
+		a.checks[planPayment].breach("claim %s: its expected plan payment is %s, its lines add up to another", c.Key, c.PlanPayment)
+	}
 	if !a.checks[lineCount].holds(lines == c.LineCount) {
 		a.checks[lineCount].breach("claim %s: it has %d lines, %d are there", c.Key, c.LineCount, lines)
 	}

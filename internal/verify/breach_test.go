@@ -194,11 +194,18 @@ func claimBreaches() []breach {
 		}, []string{"net-fee"}},
 		{"an amount of a line changed", func(s *system) {
 			s.plant("claims", "UPDATE lines SET member_copay_cents = member_copay_cents + 1 WHERE provider_fees_cents = 300")
-		}, []string{"net-fee", "claim-provider", "message-postings", "provider-total", "ranking"}},
+		}, []string{"net-fee", "plan-payment", "claim-provider", "message-postings", "provider-total", "ranking"}},
+		{"an expected plan payment changed", func(s *system) {
+			s.plant("claims", "UPDATE claims SET expected_plan_payment_cents = expected_plan_payment_cents + 1 WHERE claim_id = "+s.id("pending"))
+		}, []string{"plan-payment"}},
+		{"an expected plan payment does not fit", func(s *system) {
+			s.plant("claims", fmt.Sprintf("UPDATE lines SET allowed_fees_cents = %d, provider_fees_cents = provider_fees_cents + %[1]d WHERE claim_seq = %s AND provider_npi = %s",
+				math.MaxInt64/2, s.seq("pending"), npiA))
+		}, []string{"plan-payment"}},
 		{"a line does not fit", func(s *system) {
 			s.plant("claims", fmt.Sprintf("UPDATE lines SET provider_fees_cents = %d, member_copay_cents = 1 WHERE claim_seq = %s",
 				math.MaxInt64, s.seq("unsendable")))
-		}, []string{"net-fee", "claim-provider", "message-postings", "provider-total", "ranking"}},
+		}, []string{"net-fee", "plan-payment", "claim-provider", "message-postings", "provider-total", "ranking"}},
 		{"the lines of a paid claim do not fit together", func(s *system) {
 			s.plant("claims", fmt.Sprintf("UPDATE lines SET provider_npi = %s, provider_fees_cents = %d WHERE claim_seq = %s",
 				npiA, math.MaxInt64, s.seq("second")))

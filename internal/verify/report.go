@@ -55,6 +55,7 @@ const (
 	paidInTotal
 	writtenOff
 	netFee
+	planPayment
 	lineCount
 	claimProvider
 	messageAmount
@@ -81,6 +82,7 @@ var rules = [checkCount]struct{ name, text string }{
 	paidInTotal:          {"paid-in-total", "all payments together are the net fee of all paid claims"},
 	writtenOff:           {"written-off", "every claim written off is so with payments too, and is not paid"},
 	netFee:               {"net-fee", "every claim's net fee is what the formula gives over its lines"},
+	planPayment:          {"plan-payment", "every claim's expected plan payment is what the formula gives over its lines"},
 	lineCount:            {"line-count", "every claim has all its lines"},
 	claimProvider:        {"claim-provider", "every claim is listed with each provider of its lines, with what they give, and with no other"},
 	messageAmount:        {"message-amount", "every message that waits says its claim's net fee"},

@@ -364,8 +364,8 @@ func TestEmpty(t *testing.T) {
 			t.Errorf("check %q has the rule %q", check.Name, check.Rule)
 		}
 	}
-	if len(names) != 21 {
-		t.Errorf("got %d checks, want 21", len(names))
+	if len(names) != 22 {
+		t.Errorf("got %d checks, want 22", len(names))
 	}
 }
 

@@ -29,8 +29,8 @@ type snapshot struct{ view *pgfile.Snapshot }
 // auditQuery gives a row for each line, the lines of a claim together. A line that
 // is not there, or is another claim's, is missing from what is recomputed. The postings of a message
 // come with the first line only: those of the longest claim are as long as a thousand lines.
-const auditQuery = `SELECT c.seq, c.claim_id, c.version, c.submitter, c.key_kind, c.key_value, c.net_fee_cents, c.line_count,
-	o.state, o.net_fee_cents, CASE WHEN coalesce(l.id, c.first_line_id) = c.first_line_id THEN o.postings END, s.payment_id, l.provider_npi,
+const auditQuery = `SELECT c.seq, c.claim_id, c.version, c.submitter, c.key_kind, c.key_value, c.net_fee_cents,
+	c.expected_plan_payment_cents, c.line_count, o.state, o.net_fee_cents, CASE WHEN coalesce(l.id, c.first_line_id) = c.first_line_id THEN o.postings END, s.payment_id, l.provider_npi,
 	l.provider_fees_cents, l.member_coinsurance_cents, l.member_copay_cents, l.allowed_fees_cents, p.net_fee_cents
 	FROM claims AS c` + withOutbox + ` AND o.version = c.version AND o.claim_seq = c.seq AND o.received_at = c.received_at` + withSettlement + ` LEFT JOIN lines AS l
 	ON l.id BETWEEN c.first_line_id AND c.first_line_id + c.line_count - 1 AND l.claim_seq = c.seq AND l.received_at = c.received_at
@@ -95,7 +95,7 @@ func (r *auditedRow) scan(rows pgx.Rows) error {
 	var paymentID *[16]byte
 	c := &r.claim
 	if err := rows.Scan(&r.seq, (*[16]byte)(&c.ClaimID), &c.Version, &c.Identity.Submitter, &c.Identity.Kind, &c.Identity.Value, &c.NetFee,
-		&c.LineCount, &state, &outboxNetFee, &c.OutboxPostings, &paymentID, &npi, &fees, &coinsurance, &copay, &allowed, &listed); err != nil {
+		&c.PlanPayment, &c.LineCount, &state, &outboxNetFee, &c.OutboxPostings, &paymentID, &npi, &fees, &coinsurance, &copay, &allowed, &listed); err != nil {
 		return err
 	}
 	if state != nil {

@@ -56,8 +56,8 @@ type snapshot struct {
 // ids, which jumps through all tables, and from building an index over all lines: it walks
 // the tables as they lie, and sorts, which takes less than half the CPU time. The sort
 // uses the memory of one page cache and temporary files of about 100 bytes for each line.
-const auditQuery = `SELECT c.seq, c.claim_id, c.version, c.submitter, c.key_kind, c.key_value, c.net_fee_cents, c.line_count,
-	o.state, o.net_fee_cents, CASE WHEN coalesce(l.id, c.first_line_id) = c.first_line_id THEN o.postings END, s.payment_id, l.provider_npi,
+const auditQuery = `SELECT c.seq, c.claim_id, c.version, c.submitter, c.key_kind, c.key_value, c.net_fee_cents,
+	c.expected_plan_payment_cents, c.line_count, o.state, o.net_fee_cents, CASE WHEN coalesce(l.id, c.first_line_id) = c.first_line_id THEN o.postings END, s.payment_id, l.provider_npi,
 	l.provider_fees_cents, l.member_coinsurance_cents, l.member_copay_cents, l.allowed_fees_cents, p.net_fee_cents
 	FROM claims AS c` + withOutbox + ` AND o.claim_id = c.claim_id AND o.version = c.version` + withSettlement + ` LEFT JOIN lines AS l
 	ON l.id BETWEEN c.first_line_id AND c.first_line_id + c.line_count - 1 AND +l.claim_seq = c.seq
@@ -120,8 +120,8 @@ func (r *auditedRow) scan(rows *sql.Rows) error {
 	var outboxNetFee, npi, fees, coinsurance, copay, allowed, listed sql.NullInt64
 	var paymentID uuid.NullUUID
 	c := &r.claim
-	if err := rows.Scan(&r.seq, &c.ClaimID, &c.Version, &c.Identity.Submitter, &c.Identity.Kind, &c.Identity.Value, &c.NetFee, &c.LineCount,
-		&state, &outboxNetFee, &postings, &paymentID, &npi, &fees, &coinsurance, &copay, &allowed, &listed); err != nil {
+	if err := rows.Scan(&r.seq, &c.ClaimID, &c.Version, &c.Identity.Submitter, &c.Identity.Kind, &c.Identity.Value, &c.NetFee,
+		&c.PlanPayment, &c.LineCount, &state, &outboxNetFee, &postings, &paymentID, &npi, &fees, &coinsurance, &copay, &allowed, &listed); err != nil {
 		return err
 	}
 	c.InOutbox, c.OutboxNetFee = outbox.State(state.String), money.Cents(outboxNetFee.Int64)

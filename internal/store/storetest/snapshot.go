@@ -95,7 +95,7 @@ func snapshotContent(t *testing.T, f *fixture) {
 	a, b, c := parseNPI(t, npiA), parseNPI(t, npiB), parseNPI(t, npiC)
 	want := []store.Audited{
 		{
-			Key: event.Key{ClaimID: waiting.ID, Version: 1}, Identity: waiting.Key, NetFee: 71, LineCount: 3,
+			Key: event.Key{ClaimID: waiting.ID, Version: 1}, Identity: waiting.Key, NetFee: 71, PlanPayment: 30, PlanOfLines: 30, LineCount: 3,
 			Shares:   []claim.Share{{ProviderNPI: c, NetFee: -30, Lines: 1}, {ProviderNPI: b, NetFee: 101, Lines: 2}},
 			Listed:   []claim.Share{{ProviderNPI: c, NetFee: -30}, {ProviderNPI: b, NetFee: 101}},
 			InOutbox: outbox.Pending, OutboxNetFee: 71, OutboxPostings: new(npiC + " -30," + npiB + " 101"),
