@@ -213,6 +213,9 @@ func claimBreaches() []breach {
 		{"a line is missing", func(s *system) {
 			s.plant("claims", "DELETE FROM lines WHERE provider_fees_cents = 0 AND allowed_fees_cents = 0 AND claim_seq = "+s.seq("pending"))
 		}, []string{"line-count"}},
+		{"the first line of a claim that waits is missing, and with it what the message is held against", func(s *system) {
+			s.plant("claims", "DELETE FROM lines WHERE provider_fees_cents = 300 AND claim_seq = "+s.seq("pending"))
+		}, []string{"net-fee", "line-count", "claim-provider", "provider-total", "ranking"}},
 		{"a line is another claim's", func(s *system) {
 			s.plant("claims", "UPDATE lines SET claim_seq = "+s.seq("free")+
 				" WHERE provider_fees_cents = 0 AND allowed_fees_cents = 0 AND claim_seq = "+s.seq("pending"))

@@ -98,7 +98,8 @@ var rules = [checkCount]struct{ name, text string }{
 type counts struct {
 	claims, lines, inFlight, settled, deadLettered, payments, imports int
 
-	strayLines, messages, settlements, listed int // and of claims: messages, settlements of their version, and listed providers
+	messages, settlements, listed int // rows of outbox, settlements and claim_providers that are of claims
+	strayLines                    int // lines that are not
 }
 
 // holds counts one look. Where it says false, the caller tells the breach: there are
