@@ -30,7 +30,7 @@ type History struct {
 	operations map[claim.Key]*operation
 	era        int            // grows with each cut of the power
 	sealed     bool           // the power is about to be cut, or is: nobody hears an answer
-	found      map[string]int // of the last check, by kind
+	found      map[string]int // of the last check, by kind; nil where a claim was sent since then
 }
 
 // operation is all requests under one key.
@@ -62,6 +62,7 @@ func (h *History) Attempt(key claim.Key, netFee money.Cents) (era int) {
 	}
 	op.attempts++
 	op.doubtful[netFee]++
+	h.found = nil
 	return h.era
 }
 
@@ -230,7 +231,8 @@ func (h *History) Figures() (claims, confirmed, attempts int) {
 	return claims, confirmed, attempts
 }
 
-// Found gives how often the last Check found each kind.
+// Found gives how often the last Check found each kind. It gives nil where there was none, or a claim
+// was sent since then: nobody knows what became of it.
 func (h *History) Found() map[string]int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -125,3 +125,21 @@ func TestCheckerOverPowerCut(t *testing.T) {
 		t.Errorf("nothing is stored: want -, got +:\n%s", diff)
 	}
 }
+
+// What was never checked is told apart from what was found well, and a check holds only until a claim is
+// sent again.
+func TestCheckerFoundOnlyWhatItChecked(t *testing.T) {
+	t.Parallel()
+	h := checker.NewHistory()
+	if got := h.Found(); got != nil {
+		t.Errorf("before any check: got %v, want nil", got)
+	}
+	if h.Check(nil, nil); h.Found() == nil {
+		t.Error("after a check: got nil, want that nothing was found")
+	}
+	one := newSent(claim.ExternalKey, "one", 100)
+	h.Attempt(one.key, one.netFee)
+	if got := h.Found(); got != nil {
+		t.Errorf("a claim was sent after the check: got %v, want nil", got)
+	}
+}

@@ -54,55 +54,55 @@ func (s *system) settled() {
 // server needs to be running.
 func (s *system) audit(h *history) verify.Report {
 	s.Helper()
-	claims, ledger, leave := s.databases()
+	claims, ledger, leave := openDatabases(s, s.dir)
 	defer leave()
-	return s.hold(h, claims, ledger)
+	return hold(s, h, claims, ledger)
 }
 
-// databases opens both databases to be read, until leave is called.
-func (s *system) databases() (claims *sqlitestore.Store, ledger *sqliteledger.Ledger, leave func()) {
-	s.Helper()
+// openDatabases opens both databases of a data directory to be read, until leave is called.
+func openDatabases(t testing.TB, dir string) (claims *sqlitestore.Store, ledger *sqliteledger.Ledger, leave func()) {
+	t.Helper()
 	ctx := context.Background()
-	claims, err := sqlitestore.OpenExisting(ctx, filepath.Join(s.dir, claimsFile))
+	claims, err := sqlitestore.OpenExisting(ctx, filepath.Join(dir, claimsFile))
 	if err != nil {
-		s.Fatal(err)
+		t.Fatal(err)
 	}
-	ledger, err = sqliteledger.OpenExisting(ctx, filepath.Join(s.dir, paymentsFile))
+	ledger, err = sqliteledger.OpenExisting(ctx, filepath.Join(dir, paymentsFile))
 	if err != nil {
-		s.Fatal(err)
+		t.Fatal(err)
 	}
 	return claims, ledger, func() { _, _ = claims.Close(), ledger.Close() }
 }
 
 // hold is audit, whatever the databases are.
-func (s *system) hold(h *history, claims verify.Claims, ledger verify.Payments) verify.Report {
-	s.Helper()
+func hold(t testing.TB, h *history, claims verify.Claims, ledger verify.Payments) verify.Report {
+	t.Helper()
 	ctx := context.Background()
 	stored, err := readClaims(ctx, claims)
 	if err != nil {
-		s.Fatal(err)
+		t.Fatal(err)
 	}
 	paid, err := readPayments(ctx, ledger)
 	if err != nil {
-		s.Fatal(err)
+		t.Fatal(err)
 	}
 	found := h.Check(stored, paid)
 	for _, f := range found[:min(len(found), 20)] {
-		s.Errorf("%s: %s", f.Kind, f.Text)
+		t.Errorf("%s: %s", f.Kind, f.Text)
 	}
 	if len(found) > 0 {
-		s.Errorf("%d findings, want none", len(found))
+		t.Errorf("%d findings, want none", len(found))
 	}
 	report, err := verify.Run(ctx, claims, ledger)
 	if err != nil {
-		s.Fatalf("verify: %v", err)
+		t.Fatalf("verify: %v", err)
 	}
 	if !report.Clean() {
 		var page strings.Builder
 		if err := report.WriteText(&page); err != nil {
-			s.Error(err)
+			t.Error(err)
 		}
-		s.Errorf("verify: %d breaches, want none:\n%s", report.Breaches(), page.String())
+		t.Errorf("verify: %d breaches, want none:\n%s", report.Breaches(), page.String())
 	}
 	return report
 }

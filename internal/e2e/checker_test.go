@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/claimrail/claimrail/internal/checker"
@@ -47,8 +49,28 @@ func (h *history) writeOff(f form) { h.WriteOff(f.key) }
 // row is what a rig did, and what became of the claims.
 type row struct {
 	name    string
-	faults  int // injected
+	control bool // it breaks the promise on purpose: claims have to be lost
+	faults  int  // injected
 	history *history
 	took    time.Duration
 	failed  bool
+}
+
+// held is the error of a rig that ended without its history held against what is stored: no figure of it
+// means anything. What was found then has to be nothing, or a loss where the rig is the control.
+func (r *row) held() error {
+	claims, _, _ := r.history.Figures()
+	found := r.history.Found()
+	wrong := found[duplicated] + found[wrongAmount] + found[unexpected]
+	switch {
+	case claims == 0:
+		return errors.New("no claim was sent: the rig shows nothing")
+	case found == nil:
+		return errors.New("the history was not held against what is stored and paid in the end: the rig shows nothing")
+	case r.control && found[lost] == 0:
+		return errors.New("got no acknowledged claim lost by the control, want some: the rig shows no loss")
+	case !r.control && found[lost] > 0, wrong > 0:
+		return fmt.Errorf("found %v, want none", found)
+	}
+	return nil
 }

@@ -211,7 +211,7 @@ func (f *fleet) audit(h *history) verify.Report {
 		f.Fatal(err)
 	}
 	defer func() { _ = ledger.Close() }() // only read
-	return f.claims[0].hold(h, claims, ledger)
+	return hold(f, h, claims, ledger)
 }
 
 // searchPHI looks for PHI where there must be none: in all logs, in the files of the broker,
