@@ -2,6 +2,10 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -27,19 +31,35 @@ func (t *torture) fill() {
 	f := &fleet{T: t.T, postgres: pgtest.StartOwnIn(t, database), nats: newCluster(t.T, messages)}
 	f.populate(manyEach)
 	front := f.claims[0].system
-	t.endure(f, 3*faultClaims, []blow{
-		{what: "the disk of Postgres is full", kill: func() { front.fill(database) }, restart: func() {
-			front.free(database)
-			t.Logf("Postgres goes on by itself: %t", f.revive())
-		}},
-		{what: "the disk of NATS is full", standing: true, kill: func() { front.fill(messages) }, restart: func() {
-			front.free(messages)
+	full := func(what, disk string, goOn func()) blow {
+		return blow{what: what, kill: func() { front.fill(disk) }, felt: func() error {
+			if err := writeRoom(disk); !errors.Is(err, syscall.ENOSPC) {
+				return fmt.Errorf("a write to it: got %v, want %w", err, syscall.ENOSPC)
+			}
+			return nil
+		}, restart: func() {
+			front.free(disk)
+			goOn()
+		}, undone: func() error { return writeRoom(disk) }}
+	}
+	some := []blow{
+		full("the disk of Postgres is full", database, func() { t.Logf("Postgres goes on by itself: %t", f.revive()) }),
+		full("the disk of NATS is full", messages, func() {
 			for node := range natsNodes { // they have turned JetStream off
 				f.nats.kill(node)
 				f.nats.start(node)
 			}
-		}},
-	})
+		}),
+	}
+	some[1].standing = true
+	t.endure(f, 3*faultClaims, some)
+}
+
+// writeRoom writes what a full disk has no room for, and takes it away again.
+func writeRoom(disk string) error {
+	path := filepath.Join(disk, "room")
+	defer func() { _ = os.Remove(path) }()
+	return os.WriteFile(path, make([]byte, 1<<20), 0o600)
 }
 
 // smallDisk mounts a file system in memory. It ends with the test.

@@ -37,7 +37,7 @@ func killServer(t *testing.T, random *rand.Rand, kills int, flow int64, row *row
 		l.flow(random.Int64N(flow))
 		<-time.After(time.Duration(random.Int64N(int64(maxDelay))))
 		inFlight := l.inFlight.Load()
-		s.kill()
+		s.wantKilled(s.kill)
 		row.faults++
 		if cut += inFlight; inFlight == 0 {
 			t.Error("a kill found no request under way")

@@ -196,31 +196,25 @@ func (c *crowd) reach(done int64) {
 	c.until(fmt.Sprintf("%d of %d claims are stored", done, c.total), manyTimeout, func() bool { return c.done.Load() >= done })
 }
 
-// blow is one thing that is done to a fleet, and undone later.
-type blow struct {
-	what     string
-	kill     func()
-	restart  func()
-	standing bool          // claims are taken meanwhile
-	hold     time.Duration // how long it lasts, where that is not measured in claims
-}
-
 // blows gives what happens: in each round one process of each role, one NATS server, of which
 // the first leads the stream, and Postgres are killed. The order is drawn.
 func (f *fleet) blows(random *rand.Rand, rounds int) (all []blow) {
 	for round := range rounds {
 		victim := round % manyEach
 		var node int
+		front, back := f.claims[victim], f.payments[victim]
 		some := []blow{
-			{what: f.claims[victim].name, kill: f.claims[victim].kill, restart: f.claims[victim].start, standing: true},
-			{what: f.payments[victim].name, kill: f.payments[victim].kill, restart: f.payments[victim].start, standing: true},
-			{what: "a NATS server", kill: func() {
+			deadly(blow{what: front.name, kill: front.kill, restart: front.start, standing: true}, front.pids),
+			deadly(blow{what: back.name, kill: back.kill, restart: back.start, standing: true}, back.pids),
+			deadly(blow{
+				what: "a NATS server", kill: func() { f.nats.kill(node) }, restart: func() { f.nats.start(node) }, standing: true,
+			}, func() []int {
 				if node = f.nats.whole(); round > 0 {
 					node = (node + round) % natsNodes
 				}
-				f.nats.kill(node)
-			}, restart: func() { f.nats.start(node) }, standing: true},
-			{what: "Postgres", kill: func() { f.postgres.Stop(f) }, restart: func() { f.postgres.Start(f) }},
+				return []int{f.nats.pid(node)}
+			}),
+			deadly(blow{what: "Postgres", kill: func() { f.postgres.Stop(f) }, restart: func() { f.postgres.Start(f) }}, f.postgres.Processes),
 		}
 		random.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 		all = append(all, some...)
@@ -236,19 +230,20 @@ func (c *crowd) endure(blows []blow) {
 	c.allow(2 * step)
 	for i, b := range blows {
 		c.reach(step * int64(i+1))
-		b.kill()
-		before := c.done.Load()
-		c.allow(min(max(before, step*int64(i+1))+step, c.total))
-		switch {
-		case b.hold > 0:
-			<-time.After(b.hold)
-		case b.standing:
-			c.reach(min(before+step/2, c.total))
-		default:
-			failed := c.denied.Load() + c.unknown.Load()
-			c.until("clients have met the outage", startTimeout, func() bool { return c.denied.Load()+c.unknown.Load() >= failed+manyClients })
-		}
-		b.restart()
+		var before int64
+		b.deal(c, func() {
+			before = c.done.Load()
+			c.allow(min(max(before, step*int64(i+1))+step, c.total))
+			switch {
+			case b.hold > 0:
+				<-time.After(b.hold)
+			case b.standing:
+				c.reach(min(before+step/2, c.total))
+			default:
+				failed := c.denied.Load() + c.unknown.Load()
+				c.until("clients have met the outage", startTimeout, func() bool { return c.denied.Load()+c.unknown.Load() >= failed+manyClients })
+			}
+		})
 		c.Logf("done, and undone %d claims later: %s", c.done.Load()-before, b.what)
 	}
 	c.allow(c.total)

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/claimrail/claimrail/internal/pgtest"
 )
@@ -25,6 +26,7 @@ var subnets = map[string]string{dataNet: "10.213.77.", wireNet: "10.214.77."}
 type host struct {
 	*torture
 	number int
+	peers  map[string]string // by network: where somebody takes connections from here
 }
 
 // newNetworks makes both bridges. They end with the test.
@@ -41,7 +43,7 @@ func (t *torture) newNetworks() {
 // newHost makes a namespace with cables to these networks. It ends with the test.
 func (t *torture) newHost(number int, nets ...string) *host {
 	t.Helper()
-	h := &host{t, number}
+	h := &host{t, number, map[string]string{}}
 	command(t, "ip", "netns", "add", h.name())
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", h.name()).Run() })
 	command(t, "ip", "-n", h.name(), "link", "set", "lo", "up")
@@ -70,20 +72,71 @@ func (h *host) pull(net string) { command(h, "ip", "link", "set", h.cable(net), 
 // plug puts it back.
 func (h *host) plug(net string) { command(h, "ip", "link", "set", h.cable(net), "master", net) }
 
+// dialTimeout is how long one attempt to connect waits for an answer; in one network it takes a millisecond.
+const dialTimeout = "1"
+
+// errUnanswered is what became of an attempt to connect: nobody answered.
+var errUnanswered = errors.New("no answer")
+
+// dial tries to connect from the host to its peer. It is an error that nobody takes the connection; of a wire
+// that is pulled it is errUnanswered.
+func (h *host) dial(net string) error {
+	address, port, _ := strings.Cut(h.peers[net], ":")
+	dial := h.place().command("timeout", dialTimeout, "bash", "-c", "exec 3<>/dev/tcp/"+address+"/"+port)
+	output, err := dial.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && exit.ExitCode() == 124, strings.Contains(string(output), "No route to host"):
+		return fmt.Errorf("%s to %s: %w", h.name(), h.peers[net], errUnanswered)
+	default:
+		return fmt.Errorf("%s to %s: %w: %s", h.name(), h.peers[net], err, output)
+	}
+}
+
+// eachDials has all of the hosts try at once, and gives the first error of what came of it.
+func eachDials(hosts []*host, net string, judge func(*host, error) error) error {
+	outcomes := make(chan error, len(hosts))
+	for _, h := range hosts {
+		go func() { outcomes <- judge(h, h.dial(net)) }()
+	}
+	var all error
+	for range hosts {
+		all = errors.Join(all, <-outcomes)
+	}
+	return all
+}
+
+// cutOff is a blow: hosts are off a network. It shows in that none of them can connect to its peer.
+func cutOff(what, net string, hosts ...*host) blow {
+	each := func(do func(*host, string)) func() {
+		return func() {
+			for _, h := range hosts {
+				do(h, net)
+			}
+		}
+	}
+	return blow{what: what, kill: each((*host).pull), restart: each((*host).plug), felt: func() error {
+		return eachDials(hosts, net, func(h *host, err error) error {
+			if errors.Is(err, errUnanswered) {
+				return nil
+			}
+			return fmt.Errorf("%s to %s: got %v, want %w", h.name(), h.peers[net], err, errUnanswered)
+		})
+	}, undone: func() error {
+		return eachDials(hosts, net, func(_ *host, err error) error { return err })
+	}}
+}
+
 // A fleet lives on hosts of its own, and is partitioned: processes from Postgres, and from NATS
 // and their clients, NATS servers from the rest, all NATS servers from each other, and
 // Postgres from everybody.
 func (t *torture) partition() {
 	f, processes, nodes := t.fleetOnHosts()
 	cut := func(what string, standing bool, net string, hosts ...*host) blow {
-		each := func(do func(*host, string)) func() {
-			return func() {
-				for _, h := range hosts {
-					do(h, net)
-				}
-			}
-		}
-		b := blow{what: what, standing: standing, kill: each((*host).pull), restart: each((*host).plug)}
+		b := cutOff(what, net, hosts...)
+		b.standing = standing
 		if net == wireNet && standing {
 			b.hold = t.pause() // clients of the process wait for an answer
 		}
@@ -128,9 +181,14 @@ func (t *torture) fleetOnHosts() (f *fleet, processes, nodes []*host) {
 		places = append(places, nodes[n].place())
 	}
 	f.nats = newCluster(t.T, t.TempDir(), places...)
+	server := func(n int) string { return fmt.Sprint(places[n%natsNodes].host, ":", f.nats.ports[n%natsNodes]) }
+	for n := range nodes {
+		nodes[n].peers[wireNet] = server(n + 1)
+	}
 	processes = make([]*host, 2*manyEach)
 	for n := range processes { // populate takes them in turn: claim-process, payments
 		h := t.newHost(natsNodes+n, dataNet, wireNet)
+		h.peers[dataNet], h.peers[wireNet] = subnets[dataNet]+"1:"+port, server(n)
 		f.places = append(f.places, h.place())
 		processes[n/2+n%2*manyEach] = h
 	}

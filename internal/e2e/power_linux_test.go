@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,25 +80,26 @@ func (d *powerDisk) mount() {
 	}
 }
 
-// freeze has every write wait.
-func (d *powerDisk) freeze() { command(d, "fsfreeze", "-f", d.outer()) }
-
-// thaw lets them go on.
-func (d *powerDisk) thaw() { command(d, "fsfreeze", "-u", d.outer()) }
-
 // cut cuts the power. kill ends all processes that use the disk: they have outlived it, and
-// whatever they did since then is gone. On return the disk is as it was at that instant, and
-// mounted again.
+// whatever they did since then is gone, which a file shows that is written after it. On return the
+// disk is as it was at that instant, and mounted again.
 func (d *powerDisk) cut(kill func()) {
 	d.Helper()
 	left := filepath.Join(d.folder, "left.img")
-	d.freeze()
+	d.must(d.freeze())
 	command(d, "cp", "--sparse=always", d.inner(), left)
-	d.thaw()
+	d.must(d.thaw())
 	kill()
+	late := filepath.Join(d.path, "late")
+	if err := writeForced(late); err != nil {
+		d.Error(err)
+	}
 	command(d, "umount", d.path)
 	command(d, "cp", "--sparse=always", left, d.inner())
 	d.mount()
+	if _, err := os.Stat(late); !errors.Is(err, fs.ErrNotExist) {
+		d.Errorf("what was written after the power was cut: got %v, want it gone", err)
+	}
 }
 
 // Claims that are acknowledged between two cuts of the power, at most.
@@ -130,7 +132,7 @@ func (t *torture) loadOnPowerDisk(s *system) *load {
 	for range size(t.T, cutsVariable, shortCuts) {
 		l.flow(100 + t.random.Int64N(maxPowerFlow))
 		l.history.Seal()
-		disk.cut(s.kill)
+		s.wantKilled(func() { disk.cut(s.kill) })
 		l.history.Unseal()
 		t.row.faults++
 		l.restart()
@@ -213,12 +215,12 @@ func (t *torture) cutPowerOfFleet() {
 	t.row.history = c.history
 	var blows []blow
 	for range cuts {
-		blows = append(blows, blow{what: "the power", kill: func() {
+		blows = append(blows, deadly(blow{what: "the power", kill: func() {
 			c.history.Seal()
 			disk.cut(f.killAll)
 			c.history.Unseal()
 			t.row.faults++
-		}, restart: f.startAll})
+		}, restart: f.startAll}, f.pids))
 	}
 	c.endure(blows)
 	f.nats.whole()
@@ -261,6 +263,18 @@ func (t *torture) shortFolder() (path string) {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// pids gives the numbers of all processes of the fleet.
+func (f *fleet) pids() []int {
+	all := f.postgres.Processes()
+	for _, i := range f.all() {
+		all = append(all, i.pid())
+	}
+	for node := range natsNodes {
+		all = append(all, f.nats.pid(node))
+	}
+	return all
 }
 
 // killAll ends all processes of the fleet.

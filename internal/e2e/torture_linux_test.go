@@ -85,6 +85,7 @@ func rigs() []rig {
 		{name: "power-control", run: (*torture).cutPowerOfControl, control: true},
 		{name: "full", run: (*torture).fill},
 		{name: "harass", run: (*torture).harass},
+		{name: "stall", run: (*torture).stall},
 		{name: "partition", run: (*torture).partition},
 		{name: "roll", run: (*torture).roll},
 		{name: "replay", run: (*torture).replay},
