@@ -14,6 +14,18 @@ const (
 	natsVariable    = "E2E_NATS_SERVER" // the NATS server, of the version that is embedded
 )
 
+// tortureVariable has TestTorture run, where it is not empty.
+const tortureVariable = "E2E_TORTURE"
+
+// elsewhere is TestTorture on a system that has no rigs: there it must not pass for one that found nothing.
+func elsewhere(t testing.TB, asked string) {
+	t.Helper()
+	if asked != "" {
+		t.Fatalf("the rigs of make torture mount disks and cut networks of Linux: run it there, as root or in a container that may")
+	}
+	t.Skip("it takes Linux, minutes, and root: make torture runs it there")
+}
+
 // TestMain builds the program once, as it ships, and the NATS server.
 func TestMain(m *testing.M) {
 	os.Exit(buildAndRun(m))

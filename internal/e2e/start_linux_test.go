@@ -69,3 +69,14 @@ func TestLackingFailsInCI(t *testing.T) {
 		}
 	}
 }
+
+// Where there are no rigs, make torture fails and says where they are; a run of all tests passes over it.
+func TestTortureElsewhere(t *testing.T) {
+	t.Parallel()
+	for asked, want := range map[string]string{"": "skipped: it takes Linux", "1": "failed: the rigs of make torture"} {
+		v := &ending{TB: t}
+		if elsewhere(v, asked); !strings.HasPrefix(v.said, want) {
+			t.Errorf("%s=%q: got %q, want %q", tortureVariable, asked, v.said, want)
+		}
+	}
+}

@@ -12,7 +12,6 @@ import (
 
 // Variables of TestTorture, which the Makefile sets.
 const (
-	tortureVariable  = "E2E_TORTURE"  // not empty: it is run
 	killsVariable    = "E2E_KILLS"    // of the embedded server
 	roundsVariable   = "E2E_ROUNDS"   // in each of which all of a fleet is killed once, in turn
 	cutsVariable     = "E2E_CUTS"     // of the power, for each rig
