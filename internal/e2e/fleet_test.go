@@ -146,13 +146,13 @@ func (i *instance) kill() {
 }
 
 // metrics reads the metrics that have no labels.
-func (i *instance) metrics() map[string]float64 {
-	i.Helper()
-	a := i.get("/metrics")
+func (s *system) metrics() map[string]float64 {
+	s.Helper()
+	a := s.get("/metrics")
 	if a.status != http.StatusOK {
-		i.Errorf("%s: GET /metrics: got %d: %s", i.name, a.status, a.body)
+		s.Errorf("%s: GET /metrics: got %d: %s", s.name, a.status, a.body)
 	}
-	wantNoPHI(i, i.name+": GET /metrics", a.body)
+	wantNoPHI(s, s.name+": GET /metrics", a.body)
 	values := map[string]float64{}
 	for line := range strings.Lines(string(a.body)) {
 		name, text, _ := strings.Cut(strings.TrimSpace(line), " ")

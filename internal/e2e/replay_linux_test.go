@@ -1,15 +1,15 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/claimrail/claimrail/internal/claim"
+	"github.com/claimrail/claimrail/internal/event"
 	"github.com/claimrail/claimrail/internal/pgtest"
+	"github.com/claimrail/claimrail/internal/verify"
 )
 
 // kill is TestKill for longer, and with more claims.
@@ -22,6 +22,10 @@ func (t *torture) kill() {
 // settled in settleTimeout.
 const unsettledFiles = 8
 
+// maxBusyTime is the most time from the start of a run to its kill: an idle machine imports a file in 300 ms, and
+// kills are to find it at work.
+const maxBusyTime = 200 * time.Millisecond
+
 // killImports is TestImportOnServerKilled for longer: file after file is taken by a server, and
 // imported to its end under kills at drawn moments, with the counts of a quiet day.
 func (t *torture) killImports() {
@@ -29,7 +33,7 @@ func (t *torture) killImports() {
 	s, h := newSystem(t.T), newHistory()
 	t.row.history = h
 	s.start()
-	settled, end := int64(0), time.Now().Add(time.Duration(size(t.T, minutesVariable, mostMinutes))*time.Minute)
+	settled, met, end := int64(0), 0, time.Now().Add(time.Duration(size(t.T, minutesVariable, mostMinutes))*time.Minute)
 	for n := range files {
 		if time.Now().After(end) {
 			t.Logf("time is up after %d of %d files", n, files)
@@ -38,8 +42,11 @@ func (t *torture) killImports() {
 		file := s.newImportFile(h, t.random, fmt.Sprint("file", n)).asNew()
 		id := s.upload(file.path, http.StatusAccepted)
 		for range (n+1)*kills/files - n*kills/files {
-			<-time.After(time.Duration(t.random.Int64N(int64(maxImportTime))))
-			s.kill()
+			<-time.After(time.Duration(t.random.Int64N(int64(maxBusyTime))))
+			if s.importState(id).State != "done" {
+				met++
+			}
+			s.wantKilled(s.kill)
 			t.row.faults++
 			s.start()
 		}
@@ -60,6 +67,10 @@ func (t *torture) killImports() {
 	if report := s.finish(h); int64(report.Settled) != settled {
 		t.Errorf("got %d claims settled, want %d", report.Settled, settled)
 	}
+	if met <= t.row.faults/2 {
+		t.Errorf("got %d of %d kills that met an import at work, want more than half", met, t.row.faults)
+	}
+	t.Logf("%d of %d kills met an import at work", met, t.row.faults)
 }
 
 // killFleet is TestManyInstances for longer.
@@ -71,13 +82,59 @@ func (t *torture) killFleet() {
 // replayPerSecond is how many messages a second are played again at least, on a busy machine.
 const replayPerSecond = 100
 
-// A consumer that has forgotten what was answered plays the whole stream again: payments knows
-// each message, and records nothing.
+// line is the program as a rig has it: one server, or a fleet.
+type line interface {
+	front() *system                  // to which claims are sent
+	counters() map[string]float64    // of all processes that run, together
+	lags() []time.Duration           // from a claim's acceptance to its payment, the shortest first
+	finish(h *history) verify.Report // the end of the rig
+}
+
+func (s *system) front() *system { return s }
+
+func (f *fleet) front() *system { return f.claims[0].system }
+
+func (s *system) counters() map[string]float64 { return s.metrics() }
+
+func (f *fleet) counters() map[string]float64 {
+	f.Helper()
+	sums := map[string]float64{}
+	for _, i := range f.all() {
+		for name, value := range i.metrics() {
+			sums[name] += value
+		}
+	}
+	return sums
+}
+
+// replay has the embedded server start without what its broker knew of answers.
 func (t *torture) replay() {
-	messages := size(t.T, messagesVariable, shortMessages)
 	s := newSystem(t.T)
 	s.start()
-	l := newLoad(s, t.random)
+	t.replayOn(s, size(t.T, messagesVariable, shortMessages), func() map[string]float64 {
+		s.forget()
+		return nil // the next process counts from 0
+	})
+}
+
+// replayFleet has a fleet's consumer deleted: the next one knows of no answer.
+func (t *torture) replayFleet() {
+	f := newFleet(t.T, manyEach)
+	t.replayOn(f, size(t.T, messagesVariable, shortFleetMessages), func() map[string]float64 {
+		before := f.counters()
+		f.nats.await("the consumer is deleted", func(ctx context.Context) error {
+			return f.nats.stream.DeleteConsumer(ctx, event.StreamName, event.ConsumerName)
+		})
+		return before
+	})
+}
+
+// A consumer that has forgotten what was answered plays the whole stream again: payments knows
+// each message, and records nothing. forget gives what was counted before.
+func (t *torture) replayOn(on line, messages int, forget func() map[string]float64) {
+	t.Helper()
+	front := on.front()
+	l := newLoad(front, t.random)
 	t.row.history = l.history
 	claims := 0
 	for claims < messages { // of the acknowledged requests, some are of one claim
@@ -85,28 +142,26 @@ func (t *torture) replay() {
 		_, claims, _ = l.history.Figures()
 	}
 	l.end()
-	s.until("every claim is settled", settleTimeout+time.Duration(messages/replayPerSecond)*time.Second, func() bool {
-		return len(s.list("status=in_flight")) == 0
-	})
+	limit := settleTimeout + time.Duration(messages/replayPerSecond)*time.Second
+	front.until("every claim is settled", limit, func() bool { return len(front.list("status=in_flight")) == 0 })
 	claims, _, _ = l.history.Figures()
-	s.forget()
+	before := forget()
 	t.row.faults++
 	begin := time.Now()
-	i := instance{system: s}
-	s.until("payments has met all messages again", settleTimeout+time.Duration(messages/replayPerSecond)*time.Second, func() bool {
-		return i.metrics()["claimrail_payments_repeats_total"] >= float64(claims)
-	})
+	again := func() int { return int(on.counters()[repeatsCounter] - before[repeatsCounter]) }
+	front.until("payments has met all messages again", limit, func() bool { return again() >= claims })
 	took := time.Since(begin)
-	counted := i.metrics()
+	counted := on.counters()
 	for _, name := range []string{"claimrail_payments_recorded_total", "claimrail_payments_conflicts_total", "claimrail_payments_parked_total"} {
-		if got, there := counted[name]; !there || got != 0 {
-			t.Errorf("%s: got %.0f, %t, want 0 and there", name, got, there)
+		if got, there := counted[name]; !there || got != before[name] {
+			t.Errorf("%s: got %.0f, %t, want the %.0f from before, and there", name, got, there, before[name])
 		}
 	}
-	if report := s.finish(l.history); report.Payments != claims {
+	met := again()
+	if report := on.finish(l.history); report.Payments != claims {
 		t.Errorf("got %d payments, want the %d there were", report.Payments, claims)
 	}
-	t.Logf("%d claims; %.0f messages played again in %.1f s, no new payment", claims, counted["claimrail_payments_repeats_total"], took.Seconds())
+	t.Logf("%d claims; %d messages played again in %.1f s, no new payment", claims, met, took.Seconds())
 }
 
 // Bounds of the search for a COMMIT of an acceptance among those of the claims database.
@@ -129,6 +184,7 @@ func (t *torture) cutCommits() {
 	l := newLoad(f.claims[0].system, t.random)
 	t.row.history = l.history
 	recorded := func() int { return f.payments[0].count("claimrail_payments_recorded_total") }
+	returned := func() int { return f.payments[0].count("claimrail_payments_naks_total") }
 	doubts := func() int { return f.claims[0].count("claimrail_accept_doubts_total") }
 	cut := func(proxy *pgtest.Proxy, after int) {
 		l.flow(1)
@@ -141,7 +197,11 @@ func (t *torture) cutCommits() {
 	claims, ledger := proxies[0], proxies[1]
 	others := 0 // cuts that met a row of the outbox that was marked or settled
 	for after := range pgtest.CommitAnswer + 1 {
+		back := returned()
 		cut(ledger, after)
+		if after < pgtest.CommitAnswer && !within(startTimeout, func() bool { return returned() > back }) {
+			t.Errorf("after %d bytes: payments is not in doubt, and gives no message back", after)
+		}
 		accepting := func() bool {
 			before := doubts()
 			cut(claims, after)
@@ -166,101 +226,4 @@ func (t *torture) cutCommits() {
 	}
 	t.Logf("%d cuts, %d of them of other transactions than acceptance; %d commits in doubt; requests: %d acknowledged, %d answered with 503, %d not answered",
 		t.row.faults, others, doubted, l.acknowledged.Load(), l.denied.Load(), l.unknown.Load())
-}
-
-// Sizes of the rig of poisoned messages.
-const (
-	poisonClaims = 1_000
-	poisonEvery  = 50
-)
-
-// How long others may take until they are paid while some are poisoned: so many times as long as
-// without poison, and below a time that a busy machine takes anyhow. Measured are 2 and 13 ms.
-const (
-	poisonTimes  = 5
-	poisonMedian = 250 * time.Millisecond
-	poisonMost   = time.Second // for 99 of 100
-)
-
-// Of fifty messages one can not be paid. The others are, and hardly later than in the run without
-// which comes first; the poisoned ones become dead letters, are redriven, and are paid once.
-func (t *torture) poison() {
-	var quiet []time.Duration // what they took without
-	for _, poisoning := range []bool{false, true} {
-		s := newSystem(t.T)
-		s.start()
-		h := newHistory()
-		t.row.history = h
-		db := s.openPayments()
-		if poisoning {
-			s.exec(db, fmt.Sprintf(`CREATE TRIGGER planted BEFORE INSERT ON payments WHEN NEW.net_fee_cents = %d
-BEGIN SELECT RAISE(ABORT, 'planted fault'); END`, int64(poisoned)))
-		}
-		bad := 0
-		for n := range poisonClaims {
-			f := randomForm(t.random, fmt.Sprint(n))
-			if poisoning && n%poisonEvery == poisonEvery/2 {
-				f = newForm(claim.ExternalKey, fmt.Sprint(n), poisoned)
-				bad++
-			}
-			s.accept(h, f)
-		}
-		t.row.faults += bad
-		s.until("the poisoned claims are dead-lettered, and the others settled", settleTimeout+parkTimeout, func() bool {
-			return len(s.list("status=in_flight")) == 0
-		})
-		if got := len(s.list("status=dead_lettered")); got != bad {
-			t.Errorf("got %d claims dead-lettered, want %d", got, bad)
-		}
-		took := s.lags()
-		t.Logf("poisoned: %d of %d; the other %d are paid after p50 %v, p99 %v, at most %v",
-			bad, poisonClaims, len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
-		if !poisoning {
-			quiet = took
-		} else {
-			t.wantSoon("p50", took[len(took)/2], quiet[len(quiet)/2], poisonMedian)
-			t.wantSoon("p99", took[len(took)*99/100], quiet[len(quiet)*99/100], poisonMost)
-			s.exec(db, "DROP TRIGGER planted")
-			for _, letter := range s.letters("open") {
-				s.decide(letter.ID, "redrive")
-			}
-		}
-		s.until("all are paid", settleTimeout, func() bool { return len(s.list("status=dead_lettered")) == 0 })
-		if report := s.finish(h); report.Payments != poisonClaims {
-			t.Errorf("got %d payments, want %d", report.Payments, poisonClaims)
-		}
-	}
-}
-
-// wantSoon holds what others took beside poisoned messages against what they took without.
-func (t *torture) wantSoon(share string, took, quiet, least time.Duration) {
-	t.Helper()
-	if most := max(poisonTimes*quiet, least); took > most {
-		t.Errorf("beside poisoned messages others are paid after %s %v, without after %v, want %v at most", share, took, quiet, most)
-	}
-}
-
-// lags gives the times from a claim's acceptance to its payment, the shortest first.
-func (s *system) lags() (all []time.Duration) {
-	s.Helper()
-	db := s.openPayments()
-	db.SetMaxOpenConns(1) // what is attached is of one connection
-	s.exec(db, "ATTACH DATABASE '"+strings.ReplaceAll(s.dir, "'", "''")+"/"+claimsFile+"' AS c")
-	rows, err := db.QueryContext(s.Context(), `SELECT p.recorded_at - c.received_at FROM payments AS p JOIN c.claims AS c USING (claim_id)`)
-	if err != nil {
-		s.Fatal(err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var took int64 // microseconds
-		if err := rows.Scan(&took); err != nil {
-			s.Fatal(err)
-		}
-		all = append(all, time.Duration(took)*time.Microsecond)
-	}
-	if err := rows.Err(); err != nil || len(all) == 0 {
-		s.Fatalf("read when claims were paid: got %d, %v", len(all), err)
-	}
-	slices.Sort(all)
-	return all
 }

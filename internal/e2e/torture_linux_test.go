@@ -26,6 +26,8 @@ const (
 	shortCuts     = 2
 	shortMessages = 20_000
 	mostMinutes   = 48 * 60
+
+	shortFleetMessages = 10_000
 )
 
 // torture is one rig at work: a test, and the row of the table that is its outcome.
@@ -88,8 +90,10 @@ func rigs() []rig {
 		{name: "partition", run: (*torture).partition},
 		{name: "roll", run: (*torture).roll},
 		{name: "replay", run: (*torture).replay},
+		{name: "replay-fleet", run: (*torture).replayFleet},
 		{name: "commit", run: (*torture).cutCommits},
 		{name: "poison", run: (*torture).poison},
+		{name: "poison-fleet", run: (*torture).poisonFleet},
 	}
 }
 
