@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -80,12 +81,13 @@ func Classify(err error) error {
 }
 
 // classifyCommit is Classify for the statements that end in COMMIT. Only where the
-// server says that it failed a statement, or has heard of none, is the outcome
+// server says that it failed a statement, or has heard of none, or of no more than their texts, is the outcome
 // known: one that shuts down, say, may have committed and only not said so any more.
 func classifyCommit(err error) error {
 	failure := serverError(err)
+	_, unsent := errors.AsType[pgx.ErrPreprocessingBatch](err)
 	switch {
-	case failure != nil && failure.SeverityUnlocalized == severityOfTransactions, errors.Is(err, errNotCommitted), pgconn.SafeToRetry(err):
+	case unsent, failure != nil && failure.SeverityUnlocalized == severityOfTransactions, errors.Is(err, errNotCommitted), pgconn.SafeToRetry(err):
 		return Classify(err)
 	default:
 		return &markedError{ErrUnknownOutcome, err}
